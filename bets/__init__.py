@@ -1,0 +1,1 @@
+"""The game: grid, rates, signed bets, pricing, resolution and settlement."""

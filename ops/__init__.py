@@ -1,0 +1,1 @@
+"""What operators use: the supervisor, health, commands."""

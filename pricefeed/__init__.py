@@ -1,0 +1,1 @@
+"""Price in: exchange messages -> index ticks, and the breaker over them."""

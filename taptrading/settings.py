@@ -1,0 +1,268 @@
+"""All settings, from the environment, each with a safe default or a refusal to start.
+
+Rules of the game and bounds live in `limits.py` (TAP_<NAME>); this file holds where things are,
+what the platform is called, and Django's own settings.
+"""
+
+import hashlib
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+from taptrading import clock
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env = environ.Env()
+
+PRODUCTION: bool = env.bool("PRODUCTION", False)
+DEBUG: bool = env.bool("DEBUG", False)
+# Demo mode: play money from a local custodian, completed at once.
+DEMO: bool = env.bool("DEMO", not PRODUCTION)
+
+_DEMO_SECRET = "demo-only-secret-that-production-refuses"  # noqa: S105
+SECRET_KEY: str = env.str("SECRET_KEY", _DEMO_SECRET)
+CUSTODY_SECRET: str = env.str("CUSTODY_SECRET", _DEMO_SECRET)
+ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[::1]"])
+
+# What signed texts name. The port belongs to the domain, byte for byte.
+DOMAIN: str = env.str("DOMAIN", "127.0.0.1:8000")
+CHAIN_ID: int = env.int("CHAIN_ID", 8453)
+ALLOWED_ORIGINS: list[str] = env.list(
+    "ALLOWED_ORIGINS", default=[f"{'https' if PRODUCTION else 'http'}://{DOMAIN}"]
+)
+CSRF_TRUSTED_ORIGINS = ALLOWED_ORIGINS
+
+# Where things are.
+DATA_DIR = Path(env.str("DATA_DIR", str(BASE_DIR / "var")))
+RECORDINGS_DIR = Path(env.str("RECORDINGS_DIR", str(BASE_DIR.parent / "shared" / "data")))
+
+
+def _run_dir() -> Path:
+    """A folder for Unix sockets, whose paths may be 107 bytes long at most."""
+    inside = DATA_DIR / "run"
+    if len(str(inside)) <= 80:
+        return inside
+    name = hashlib.sha256(str(DATA_DIR).encode()).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"taptrading-{os.getuid()}-{name}"
+
+
+RUN_DIR = _run_dir()
+for folder in (DATA_DIR, RUN_DIR):
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+WRITER_SOCKET = Path(env.str("WRITER_SOCKET", str(RUN_DIR / "writer.sock")))
+VALKEY_SOCKET = RUN_DIR / "valkey.sock"
+# Without REDIS_URL the supervisor starts the embedded server on this socket.
+REDIS_EMBEDDED = "REDIS_URL" not in os.environ
+REDIS_URL: str = env.str("REDIS_URL", f"unix://{VALKEY_SOCKET}?db=0")
+NODE: int = env.int("NODE", 0)
+
+CLOCK_FILE: str = env.str("CLOCK_FILE", "")
+if CLOCK_FILE:
+    clock.use(clock.SharedClock(Path(CLOCK_FILE)))
+
+# Price in: simulated | replay | any of binance, coinbase, kraken.
+PRICE_SOURCES: list[str] = env.list("PRICE_SOURCES", default=["simulated"])
+SOURCES_MIN: int = env.int("SOURCES_MIN", 1)
+SIMULATED_SEED: int = env.int("SIMULATED_SEED", 1)
+SIMULATED_SIGMA_PCT: int = env.int("SIMULATED_SIGMA_PCT", 60)
+SIMULATED_START_CENTS: int = env.int("SIMULATED_START_CENTS", 9_500_000)
+# Files below RECORDINGS_DIR, joined in this order.
+REPLAY_FILES: list[str] = env.list("REPLAY_FILES", default=[])
+BINANCE_URL: str = env.str("BINANCE_URL", "wss://stream.binance.com:9443/stream")
+COINBASE_URL: str = env.str("COINBASE_URL", "wss://ws-feed.exchange.coinbase.com")
+KRAKEN_URL: str = env.str("KRAKEN_URL", "wss://ws.kraken.com/v2")
+
+DEMO_HOUSE_MICROS: int = env.int("DEMO_HOUSE_MICROS", 10_000_000_000_000)
+
+# Django.
+INSTALLED_APPS = [
+    "daphne",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django_prometheus",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "channels",
+    "storages",
+    "wallet",
+    "pricefeed",
+    "bets",
+    "ops",
+]
+MIDDLEWARE = [
+    "taptrading.api.RequestIdMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "taptrading.urls"
+ASGI_APPLICATION = "taptrading.asgi.application"
+WSGI_APPLICATION = "taptrading.wsgi.application"
+APPEND_SLASH = False
+TEMPLATES: list[dict[str, Any]] = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "taptrading" / "web" / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+SQLITE_PRAGMAS = (
+    "PRAGMA auto_vacuum=INCREMENTAL;"  # takes hold only before the first table exists
+    "PRAGMA journal_mode=WAL;"
+    "PRAGMA synchronous=FULL;"  # acknowledged means on disk
+    "PRAGMA journal_size_limit=67108864;"
+    "PRAGMA cache_size=-65536;"
+    "PRAGMA temp_store=MEMORY;"
+)
+DATABASES: dict[str, dict[str, Any]] = {
+    "default": env.db_url("DATABASE_URL", f"sqlite:///{DATA_DIR / 'taptrading.sqlite3'}")
+}
+if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+    DATABASES["default"]["OPTIONS"] = {
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 3,
+        "init_command": SQLITE_PRAGMAS,
+    }
+DATABASES["default"]["CONN_MAX_AGE"] = 300
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {"hosts": [REDIS_URL], "prefix": "tap"},
+    }
+}
+
+CELERY_BROKER_URL: str = env.str(
+    "CELERY_BROKER_URL", REDIS_URL.replace("unix://", "redis+socket://").replace("?db=", "?virtual_host=")
+)
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_ACKS_LATE = True
+CELERY_TIMEZONE = "UTC"
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = False
+
+STATIC_URL = "/static/"
+STATIC_ROOT = DATA_DIR / "static"
+STATICFILES_DIRS = [path for path in [BASE_DIR / "taptrading" / "web" / "static"] if path.exists()]
+
+REST_FRAMEWORK: dict[str, Any] = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["wallet.authentication.SessionTokenAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["taptrading.api.SignedIn"],
+    "DEFAULT_PARSER_CLASSES": ["taptrading.api.StrictJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "taptrading.api.exception_handler",
+    "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS: dict[str, Any] = {
+    "TITLE": "TapTrading",
+    "VERSION": "1",
+    "DESCRIPTION": "Tap trading: signed bets on real prices.",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SERVE_AUTHENTICATION": [],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+}
+
+# The trader's session (bearer token or this cookie); staff use Django's own.
+SESSION_COOKIE = "tap_session"
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = PRODUCTION
+SECURE_CONTENT_TYPE_NOSNIFF = True
+X_FRAME_OPTIONS = "DENY"
+CSRF_FAILURE_VIEW = "taptrading.api.csrf_failure"
+if PRODUCTION:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SECURE_SSL_REDIRECT = True
+    SECURE_HSTS_SECONDS = 31_536_000
+
+LOG_LEVEL: str = env.str("LOG_LEVEL", "INFO")
+LOGGING: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "line": {"format": "%(asctime)s.%(msecs)03d %(levelname)-7s %(name)s: %(message)s",
+                 "datefmt": "%H:%M:%S"}
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
+    "loggers": {
+        "uvicorn.access": {"level": "WARNING"},
+        "django.request": {"level": "ERROR"},
+        "httpx": {"level": "WARNING"},
+    },
+}
+
+# Affected versions can lose committed writes; see taptrading/__init__.py.
+ALLOW_UNSAFE_SQLITE: bool = env.bool("ALLOW_UNSAFE_SQLITE", False)
+
+
+def _sqlite_is_safe() -> bool:
+    import sqlite3
+
+    version = sqlite3.sqlite_version_info
+    fixed_branches = ((3, 50, 7), (3, 44, 6))
+    return version >= (3, 51, 3) or any(
+        version[:2] == fixed[:2] and version >= fixed for fixed in fixed_branches
+    )
+
+
+def _refuse_to_start() -> None:
+    problems = []
+    if "sqlite3" in DATABASES["default"]["ENGINE"] and not (
+        _sqlite_is_safe() or ALLOW_UNSAFE_SQLITE
+    ):
+        problems.append("this SQLite can lose committed writes (ALLOW_UNSAFE_SQLITE=1 overrides)")
+    if PRODUCTION:
+        if DEBUG:
+            problems.append("DEBUG is on")
+        if DEMO:
+            problems.append("DEMO is on: anyone could mint money")
+        if _DEMO_SECRET in (SECRET_KEY, CUSTODY_SECRET) or len(SECRET_KEY) < 40:
+            problems.append("SECRET_KEY and CUSTODY_SECRET must be set, 40 characters or more")
+        if CLOCK_FILE:
+            problems.append("CLOCK_FILE is set: production runs on real time")
+        if "*" in ALLOWED_HOSTS:
+            problems.append("ALLOWED_HOSTS admits every host")
+        if {"simulated", "replay"} & set(PRICE_SOURCES):
+            problems.append("PRICE_SOURCES holds a source that is not a venue")
+    if problems:
+        raise ImproperlyConfigured("refusing to start: " + "; ".join(problems))
+
+
+_refuse_to_start()
+TESTING = "pytest" in sys.modules

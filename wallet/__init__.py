@@ -1,0 +1,1 @@
+"""The money: signatures, wallets, the ledger and the one process that writes it."""
