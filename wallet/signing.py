@@ -1,0 +1,179 @@
+"""The signed texts of the contract, byte for byte, and who signed them.
+
+On the hot path: plain functions over ints, str and bytes. Never any I/O, Django or settings;
+the domain and the chain are handed in. Whether a signer may do a thing is decided elsewhere.
+"""
+
+import re
+from typing import Final
+
+from coincurve import PublicKey
+from sha3 import keccak_256
+
+from taptrading.clock import US_PER_S
+from taptrading.errors import Broken
+from taptrading.limits import LIMITS
+
+SIGNATURE_BYTES: Final = 65
+ADDRESS_BYTES: Final = 20
+
+_HALF_ORDER: Final = bytes.fromhex(
+    "7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a0"
+)
+_NONCE: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_PRINTABLE: Final = re.compile(r"[ -~]{1,64}")
+
+
+def bet_text(
+    domain: str,
+    chain_id: int,
+    wallet: str,
+    cell_id: str,
+    stake_micros: int,
+    min_rate_bps: int,
+    nonce: str,
+    timestamp: int,
+) -> bytes:
+    return (
+        f"Tap Trading Bet\nAction: place_bet\nDomain: {domain}\nWallet: {wallet}\n"
+        f"Cell: {cell_id}\nStake: {stake_micros}\nMinRate: {min_rate_bps}\n"
+        f"Nonce: {nonce}\nTimestamp: {timestamp}\nChain: {chain_id}\nVersion: 1"
+    ).encode()
+
+
+def withdrawal_text(
+    domain: str,
+    chain_id: int,
+    wallet: str,
+    amount_micros: int,
+    to_address: str,
+    nonce: str,
+    timestamp: int,
+) -> bytes:
+    return (
+        f"Tap Trading Withdrawal\nAction: withdraw\nDomain: {domain}\nWallet: {wallet}\n"
+        f"Amount: {amount_micros}\nTo: {to_address}\n"
+        f"Nonce: {nonce}\nTimestamp: {timestamp}\nChain: {chain_id}\nVersion: 1"
+    ).encode()
+
+
+def session_key_text(
+    domain: str,
+    chain_id: int,
+    wallet: str,
+    key: str,
+    label: str,
+    max_stake_micros: int,
+    max_total_micros: int,
+    expires_at_s: int,
+    nonce: str,
+    timestamp: int,
+) -> bytes:
+    return (
+        f"Tap Trading Session Key\nAction: authorize_key\nDomain: {domain}\nWallet: {wallet}\n"
+        f"Key: {key}\nLabel: {label}\nMaxStake: {max_stake_micros}\nMaxTotal: {max_total_micros}\n"
+        f"Expires: {expires_at_s}\nNonce: {nonce}\nTimestamp: {timestamp}\n"
+        f"Chain: {chain_id}\nVersion: 1"
+    ).encode()
+
+
+def eip191_hash(text: bytes) -> bytes:
+    """The 32 bytes that a wallet's `personal_sign` signs for `text`."""
+    digest: bytes = keccak_256(b"\x19Ethereum Signed Message:\n%d%b" % (len(text), text)).digest()
+    return digest
+
+
+def recover(hash32: bytes, signature: bytes) -> str | None:
+    """The lower-case address that signed `hash32`; None if no key made this signature.
+
+    65 bytes r ‖ s ‖ v, v 27 or 28, s in the lower half of the order: recovery as such also takes
+    the malleated twin of every signature, which would be a second signature for one request.
+    """
+    if len(signature) != SIGNATURE_BYTES or len(hash32) != 32:
+        return None
+    v = signature[64]
+    if v not in (27, 28) or signature[32:64] > _HALF_ORDER:
+        return None
+    compact = signature[:64] + (b"\0" if v == 27 else b"\1")
+    try:
+        public = PublicKey.from_signature_and_message(compact, hash32, hasher=None)
+    except ValueError:  # r or s is zero, r is beyond the order or on no point of the curve
+        return None
+    point = public.format(compressed=False)
+    digest: str = keccak_256(point[1:]).hexdigest()
+    return "0x" + digest[24:]
+
+
+def recover_text(text: bytes, signature: bytes) -> str | None:
+    """The lower-case address that personal-signed `text`, or None."""
+    return recover(eip191_hash(text), signature)
+
+
+def _parse_hex(text: str, size: int) -> bytes | None:
+    # fromhex skips blanks, so the length is checked on both sides of it.
+    if len(text) != 2 + 2 * size or not text.startswith("0x"):
+        return None
+    try:
+        parsed = bytes.fromhex(text[2:])
+    except ValueError:
+        return None
+    return parsed if len(parsed) == size else None
+
+
+def parse_signature(text: str) -> bytes | None:
+    """`0x` and 130 ASCII hex digits of any case -> 65 bytes, else None."""
+    return _parse_hex(text, SIGNATURE_BYTES)
+
+
+def parse_address(text: str) -> str | None:
+    """`0x` and 40 ASCII hex digits of any case -> the lower-case address, else None."""
+    parsed = _parse_hex(text, ADDRESS_BYTES)
+    return None if parsed is None else "0x" + parsed.hex()
+
+
+def parse_nonce(text: str) -> str | None:
+    """The text itself if it is a lower-case hyphenated UUID, else None."""
+    return text if _NONCE.fullmatch(text) else None
+
+
+def parse_label(text: str) -> str | None:
+    """The text itself if it is 1 to 64 printable ASCII characters, else None."""
+    return text if _PRINTABLE.fullmatch(text) else None
+
+
+def to_checksum(address: str) -> str:
+    """The EIP-55 form of a lower-case address."""
+    digits = address[2:]
+    digest = keccak_256(digits.encode()).hexdigest()
+    return "0x" + "".join(
+        digit.upper() if int(nibble, 16) >= 8 else digit
+        for digit, nibble in zip(digits, digest, strict=False)
+    )
+
+
+def check_timestamp(timestamp_s: int, now_us: int) -> str | None:
+    """The code of the refusal, or None while now - 30 s <= t <= now + 5 s."""
+    age_us = now_us - timestamp_s * US_PER_S
+    if age_us > LIMITS.signature_past_s * US_PER_S:
+        return "timestamp_expired"
+    if age_us < -LIMITS.signature_future_s * US_PER_S:
+        return "timestamp_in_future"
+    return None
+
+
+def mask(address: str) -> str:
+    """An address as logs may show it: `0x7e5f…5bdf`."""
+    return f"{address[:6]}…{address[-4:]}"
+
+
+def check_backend() -> None:
+    """Raises Broken unless the libraries recover a signature made elsewhere (key 1)."""
+    signature = bytes.fromhex(
+        "8578203e9d160372eb4e835331bcf5780adc8d1892d102a43f15e096ce119d09"
+        "746b1af43364d6ad881af377e5bec7c37b6d0572b98de46425f0ef75049de76b1b"
+    )
+    if recover_text(b"TapTrading", signature) != "0x7e5f4552091a69125d5dfcb7b8c2659029395bdf":
+        raise Broken("secp256k1 or keccak-256 gives wrong answers on this machine")
+
+
+check_backend()
