@@ -1,0 +1,275 @@
+"""One event in, one prepared frame to every socket of this process that wants it.
+
+Processes talk through one group of the channel layer, one message per batch or tick, never one
+per client. The layer delivers at most once, so every sender numbers its messages and repeats its
+last number while it is quiet: a receiver that misses one hears of it within a second and tells
+its gap listeners. Nothing here knows what an event means.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable, Collection
+from typing import Any, Final, Protocol
+from weakref import WeakKeyDictionary
+
+from channels.layers import get_channel_layer
+from redis.exceptions import RedisError
+
+logger = logging.getLogger(__name__)
+
+GROUP: Final = "hub"
+BEACON: Final = "beacon"
+BEACON_S: Final = 1.0
+SILENT_BEACONS: Final = 5  # own beacons that may go unheard before subscribing anew
+PUBLISH_PATIENCE_S: Final = 0.3
+RETRY_S: Final = 0.5
+SENDERS_REMEMBERED: Final = 1_000
+TRANSPORT_ERRORS: Final = (RedisError, OSError, TimeoutError)
+
+OnPayload = Callable[[bytes], None]
+
+
+class Socket(Protocol):
+    """What the hub knows of a connection. `deliver` must neither block nor raise."""
+
+    def deliver(self, type: str, tail: str) -> None: ...
+
+
+def frame_tail(type: str, data: bytes) -> str:
+    """All of a frame but its number: the socket puts `{"seq":<n>` before it."""
+    return f',"type":"{type}","data":{data.decode()}}}'
+
+
+class Sender:
+    """One event loop's way out: numbered, bounded, and quiet about an outage after one line."""
+
+    def __init__(self) -> None:
+        self.id = secrets.token_hex(8)
+        self.number = 0
+        self.lost = 0
+        self.down = False
+        self._pausing = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[bool] | None = None
+
+    async def send(self, kind: str, payload: bytes) -> bool:
+        """False: the transport is down and the message is lost, which receivers will notice."""
+        if kind != BEACON:
+            self.number += 1
+        self.beacon_later()
+        if self._pausing:
+            self.lost += 1
+            return False
+        message = {
+            "type": "hub.message",
+            "kind": kind,
+            "payload": payload,
+            "sender": self.id,
+            "number": self.number,
+        }
+        try:
+            async with asyncio.timeout(PUBLISH_PATIENCE_S):
+                await get_channel_layer().group_send(GROUP, message)
+        except TRANSPORT_ERRORS as error:
+            self._went_down(error)
+            return False
+        if self.down:
+            self.down = False
+            logger.warning("the channel layer is back")
+        return True
+
+    def beacon_later(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(BEACON_S, self._beacon)
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
+
+    def _beacon(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self.send(BEACON, b""))
+
+    def _went_down(self, error: Exception) -> None:
+        self.lost += 1
+        # A caller waits once per pause at most, whatever the transport is doing.
+        self._pausing = True
+        asyncio.get_running_loop().call_later(RETRY_S, self._try_again)
+        if not self.down:
+            self.down = True
+            logger.warning("the channel layer is away: %s", error or type(error).__name__)
+
+    def _try_again(self) -> None:
+        self._pausing = False
+
+
+class Hub:
+    """This process's end of the group, and the sockets it serves."""
+
+    def __init__(self) -> None:
+        self._senders: WeakKeyDictionary[asyncio.AbstractEventLoop, Sender] = WeakKeyDictionary()
+        self._callbacks: dict[str, list[OnPayload]] = {}
+        self._gap_listeners: list[Callable[[], None]] = []
+        self._topics: dict[str, dict[Socket, None]] = {}
+        self._topics_of: dict[Socket, set[str]] = {}
+        self._seen: dict[str, int] = {}
+        self._silent = 0
+        self.subscriptions = 0
+        self.received = 0
+        self.gaps = 0
+
+    # Between processes.
+
+    async def publish(self, kind: str, payload: bytes) -> bool:
+        """To the hubs of all processes, this one's too. Bounded in time; False when lost."""
+        return await self._sender().send(kind, payload)
+
+    def on(self, kind: str, callback: OnPayload) -> Callable[[], None]:
+        """Call back with each payload of this kind. Returns what ends it."""
+        callbacks = self._callbacks.setdefault(kind, [])
+        callbacks.append(callback)
+        return lambda: callbacks.remove(callback)
+
+    def on_gap(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call back whenever messages may have been missed. Returns what ends it."""
+        self._gap_listeners.append(callback)
+        return lambda: self._gap_listeners.remove(callback)
+
+    async def run(self) -> None:
+        """Receive until cancelled; the transport may go away and come back meanwhile."""
+        sender = self._sender()
+        sender.beacon_later()
+        try:
+            while True:
+                receiving = asyncio.create_task(self._receive())
+                try:
+                    await self._watch(receiving, sender)
+                finally:
+                    await self._unsubscribe(receiving)
+                await asyncio.sleep(RETRY_S)
+        finally:
+            sender.stop()
+
+    async def _receive(self) -> None:
+        layer = get_channel_layer()
+        channel = await layer.new_channel()
+        await layer.group_add(GROUP, channel)
+        self.subscriptions += 1
+        if self.subscriptions > 1:
+            self._gap("subscribed anew")
+        while True:
+            self._take(await layer.receive(channel))
+
+    async def _watch(self, receiving: "asyncio.Task[None]", sender: Sender) -> None:
+        """Return when nothing can be heard any more."""
+        self._silent = 0
+        while self._silent <= SILENT_BEACONS and not sender.down:
+            await asyncio.wait({receiving}, timeout=BEACON_S)
+            if receiving.done():
+                break
+            self._silent += 1
+
+    async def _unsubscribe(self, receiving: "asyncio.Task[None]") -> None:
+        # Flushed before it is cancelled: a layer that still knows the channel would wait for a
+        # dead server to confirm that it is unsubscribed.
+        try:
+            async with asyncio.timeout(1):
+                await get_channel_layer().flush()
+        except TRANSPORT_ERRORS as error:
+            logger.debug("flush: %s", error)
+        receiving.cancel()
+        (end,) = await asyncio.gather(receiving, return_exceptions=True)
+        if isinstance(end, Exception) and not isinstance(end, TRANSPORT_ERRORS):
+            raise end
+
+    def _take(self, message: dict[str, Any]) -> None:
+        self._silent = 0
+        self.received += 1
+        kind, sender, number = message["kind"], message["sender"], message["number"]
+        expected = self._seen.pop(sender, 0) + (kind != BEACON)
+        self._seen[sender] = number
+        if len(self._seen) > SENDERS_REMEMBERED:
+            del self._seen[next(iter(self._seen))]
+        if number != expected:
+            self._gap(f"{kind}: message {number} came where {expected} was due")
+        payload = message["payload"]
+        for callback in tuple(self._callbacks.get(kind, ())):
+            self._call(callback, payload)
+
+    def _gap(self, why: str) -> None:
+        self.gaps += 1
+        logger.warning("messages may have been missed (%s)", why)
+        for listener in tuple(self._gap_listeners):
+            self._call(listener)
+
+    @staticmethod
+    def _call(callback: Callable[..., None], *arguments: Any) -> None:
+        """One event that cannot be handled must not deafen the process."""
+        try:
+            callback(*arguments)
+        except Exception:
+            logger.exception("an event could not be handled")
+
+    def _sender(self) -> Sender:
+        loop = asyncio.get_running_loop()
+        sender = self._senders.get(loop)
+        if sender is None:
+            sender = self._senders[loop] = Sender()
+        return sender
+
+    # Within this process; on the event loop's thread only.
+
+    def join(self, socket: Socket, topic: str) -> None:
+        self._topics.setdefault(topic, {})[socket] = None
+        self._topics_of.setdefault(socket, set()).add(topic)
+
+    def leave(self, socket: Socket, topic: str | None = None) -> None:
+        """One topic, or all of them."""
+        joined = self._topics_of.get(socket, set())
+        for name in [topic] if topic is not None else list(joined):
+            members = self._topics.get(name, {})
+            members.pop(socket, None)
+            if not members:
+                self._topics.pop(name, None)
+            joined.discard(name)
+        if not joined:
+            self._topics_of.pop(socket, None)
+
+    def members(self, topic: str) -> Collection[Socket]:
+        """The sockets that joined this topic, at this moment."""
+        return tuple(self._topics.get(topic, ()))
+
+    def broadcast(self, topic: str, type: str, data: bytes) -> int:
+        """`data` is JSON, encoded once; only `seq` differs per socket. Returns how many got it."""
+        members = self.members(topic)
+        if members:
+            tail = frame_tail(type, data)
+            for socket in members:
+                socket.deliver(type, tail)
+        return len(members)
+
+    def counts(self) -> dict[str, int]:
+        senders = list(self._senders.values())
+        return {
+            "sockets": len(self._topics_of),
+            "topics": len(self._topics),
+            "sent": sum(sender.number for sender in senders),
+            "lost": sum(sender.lost for sender in senders),
+            "received": self.received,
+            "gaps": self.gaps,
+        }
+
+
+_hub = Hub()
+publish = _hub.publish
+on = _hub.on
+on_gap = _hub.on_gap
+run = _hub.run
+join = _hub.join
+leave = _hub.leave
+members = _hub.members
+broadcast = _hub.broadcast
+counts = _hub.counts

