@@ -1,0 +1,78 @@
+"""What the house may still promise: shares of its wallet, and the room they leave (pure).
+
+The writer decides with `liability_room_micros` at pricing; quotes publish the same figure as
+the largest stake a cell can still take. Liability is the potential payout, stake included.
+"""
+
+from typing import Final
+
+import msgspec
+
+from taptrading.limits import LIMITS, Limits
+from taptrading.money import BPS
+
+PPM: Final = 1_000_000
+
+
+class ExposureState(msgspec.Struct, frozen=True, array_like=True):
+    """The house's balance and its open liabilities: (column_start, low_cents, micros) a cell."""
+
+    house_balance_micros: int
+    cells: list[tuple[int, int, int]]
+
+
+def share_micros(house_balance_micros: int, share_ppm: int) -> int:
+    return max(house_balance_micros, 0) * share_ppm // PPM
+
+
+def liability_room_micros(
+    house_balance_micros: int,
+    cell_liability_micros: int,
+    column_liability_micros: int,
+    open_liability_micros: int,
+    limits: Limits = LIMITS,
+) -> int:
+    """The largest payout that one more bet on the cell may promise; never below 0."""
+    house = house_balance_micros
+    return max(
+        0,
+        min(
+            share_micros(house, limits.bet_liability_ppm),
+            share_micros(house, limits.cell_liability_ppm) - cell_liability_micros,
+            share_micros(house, limits.column_liability_ppm) - column_liability_micros,
+            share_micros(house, limits.open_liability_ppm) - open_liability_micros,
+        ),
+    )
+
+
+def stake_room_micros(payout_room_micros: int, rate_bps: int) -> int:
+    """The largest stake whose payout at this rate, rounded down, stays within the room.
+
+    `rate_bps` is above zero: a cell without a rate has no room to speak of.
+    """
+    return ((payout_room_micros + 1) * BPS - 1) // rate_bps
+
+
+class Exposure:
+    """This process's copy of the house's liabilities, summed by cell, column and over all."""
+
+    def __init__(self, state: ExposureState, limits: Limits = LIMITS) -> None:
+        self.house_balance_micros = state.house_balance_micros
+        self._limits = limits
+        self._cells: dict[tuple[int, int], int] = {}
+        self._columns: dict[int, int] = {}
+        self._open_micros = 0
+        for column_start, low_cents, liability_micros in state.cells:
+            key = (column_start, low_cents)
+            self._cells[key] = self._cells.get(key, 0) + liability_micros
+            self._columns[column_start] = self._columns.get(column_start, 0) + liability_micros
+            self._open_micros += liability_micros
+
+    def payout_room_micros(self, column_start: int, low_cents: int) -> int:
+        return liability_room_micros(
+            self.house_balance_micros,
+            self._cells.get((column_start, low_cents), 0),
+            self._columns.get(column_start, 0),
+            self._open_micros,
+            self._limits,
+        )
