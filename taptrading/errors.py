@@ -61,7 +61,7 @@ CODES: Final[Mapping[str, Code]] = {
 }
 
 
-class Refusal(msgspec.Struct, frozen=True, array_like=True):
+class Refusal(msgspec.Struct, frozen=True, array_like=True, tag="refusal"):
     """Why something was not done. `code` is a key of CODES; `detail` is JSON-ready."""
 
     code: str

@@ -1,0 +1,89 @@
+"""What travels between the writer and everybody else: commands, outcomes and their frames.
+
+A frame is a 4-byte big-endian length and a MessagePack array `[number, [item, ...]]`: commands
+one way, outcomes in the same order the other way. Imports nothing that does I/O.
+"""
+
+import struct
+from typing import Any, ClassVar, Final
+
+import msgspec
+
+from taptrading.errors import Broken, Refusal
+from taptrading.limits import LIMITS
+
+HEADER: Final = struct.Struct(">I")
+
+
+class Command(msgspec.Struct, array_like=True, frozen=True):
+    """Base of all commands. `outcomes` is what may come back, for decoding."""
+
+    outcomes: ClassVar[Any] = None
+
+
+class Done(msgspec.Struct, array_like=True, frozen=True, tag="done"):
+    """The command was carried out, now or before; `id` names its row."""
+
+    id: int
+
+
+Command.outcomes = Done | Refusal
+
+Outcome = Any  # one of the command's `outcomes`
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_reply = msgspec.msgpack.Decoder(tuple[int, list[msgspec.Raw]]).decode
+_outcome_decoders: dict[type, Any] = {}
+
+
+class FrameError(ValueError):
+    """A frame is too large or not of the documented form."""
+
+
+def encode_frame(number: int, items: list[Any]) -> bytes:
+    body = _encode((number, items))
+    if len(body) > LIMITS.frame_bytes:
+        raise FrameError(f"a frame of {len(body)} bytes")
+    return HEADER.pack(len(body)) + body
+
+
+def frame_length(header: bytes) -> int:
+    """Bytes that follow the header. Raises FrameError."""
+    (length,) = HEADER.unpack(header)
+    if length > LIMITS.frame_bytes:
+        raise FrameError(f"a frame of {length} bytes")
+    return int(length)
+
+
+def decode_outcomes(body: bytes, commands: list[Command]) -> tuple[int, list[Outcome]]:
+    """The reply to a frame of `commands`. Raises FrameError when it does not fit them."""
+    try:
+        number, raw = _decode_reply(body)
+        if len(raw) != len(commands):
+            raise FrameError(f"{len(raw)} outcomes for {len(commands)} commands")
+        return number, [
+            _outcome_decoder(command)(item) for command, item in zip(commands, raw, strict=True)
+        ]
+    except msgspec.MsgspecError as error:
+        raise FrameError(str(error)) from error
+
+
+def reply_number(body: bytes) -> int:
+    return int(_decode_reply(body)[0])
+
+
+def _outcome_decoder(command: Command) -> Any:
+    kind = type(command)
+    if kind not in _outcome_decoders:
+        _outcome_decoders[kind] = msgspec.msgpack.Decoder(kind.outcomes).decode
+    return _outcome_decoders[kind]
+
+
+def command_decoder(kinds: list[type[Command]]) -> Any:
+    """A function frame body -> (number, commands) that knows these kinds of commands."""
+    if not kinds:
+        raise Broken("a writer without commands")
+    union: Any = kinds[0]
+    for kind in kinds[1:]:
+        union = union | kind
+    return msgspec.msgpack.Decoder(tuple[int, list[union]]).decode

@@ -1,0 +1,177 @@
+"""The writer as a process: a Unix socket, a bounded inbox, one batch after another.
+
+Batches run on the event loop's own thread: nothing else here needs the time they take, and one
+thread has one order of events.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from prometheus_client import Gauge
+
+from taptrading import clock
+from taptrading.errors import Refusal
+from taptrading.limits import LIMITS
+from wallet import events
+from wallet.protocol import (
+    HEADER,
+    Command,
+    FrameError,
+    Outcome,
+    command_decoder,
+    encode_frame,
+    frame_length,
+)
+from wallet.writer import Writer
+
+log = logging.getLogger(__name__)
+
+INBOX = Gauge("writer_queue_depth", "Commands that wait in the writer")
+UNTOLD_BATCHES: Final = 10_000
+# How often the writer looks for due work when nothing wakes it.
+IDLE_S: Final = 0.05
+
+Publish = Callable[[str, bytes], Awaitable[Any]]
+
+
+class Request:
+    """One frame of commands from one connection."""
+
+    __slots__ = ("commands", "number", "stream")
+
+    def __init__(self, stream: asyncio.StreamWriter, number: int, commands: list[Command]) -> None:
+        self.stream = stream
+        self.number = number
+        self.commands = commands
+
+    def answer(self, outcomes: list[Outcome]) -> None:
+        if not self.stream.is_closing():  # who has gone away asks by-nonce
+            self.stream.write(encode_frame(self.number, outcomes))
+
+
+class WriterServer:
+    """Serve `writer` at `path` until `stop`; `publish(kind, payload)` tells the other processes."""
+
+    def __init__(self, writer: Writer, path: Path, publish: Publish) -> None:
+        self.writer = writer
+        self._path = path
+        self._publish = publish
+        self._decode = command_decoder(writer.kinds)
+        self._inbox: deque[Request] = deque()
+        self._depth = 0
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._streams: set[asyncio.StreamWriter] = set()
+        self._untold: deque[bytes] = deque(maxlen=UNTOLD_BATCHES)
+        self._tell = asyncio.Event()
+        self._epoch = time.time_ns() // 1_000_000
+        self._number = 0
+
+    def wake(self) -> None:
+        """Something may have become due."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Finish what is queued, then return from `serve`."""
+        self._stopping = True
+        self._wake.set()
+
+    async def serve(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self._path.unlink()  # left behind by a writer that was killed
+        server = await asyncio.start_unix_server(self._connected, str(self._path), backlog=1024)
+        os.chmod(self._path, 0o600)
+        teller = asyncio.create_task(self._tell_others(), name="writer-events")
+        log.info("writer ready at %s", self._path)
+        try:
+            await self._work()
+        finally:
+            server.close()
+            with contextlib.suppress(FileNotFoundError):
+                self._path.unlink()
+            for stream in list(self._streams):
+                stream.close()
+            self._tell.set()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(teller, 1.0)
+
+    async def _connected(self, reader: asyncio.StreamReader, stream: asyncio.StreamWriter) -> None:
+        self._streams.add(stream)
+        try:
+            while not self._stopping:
+                header = await reader.readexactly(HEADER.size)
+                body = await reader.readexactly(frame_length(header))
+                number, commands = self._decode(body)
+                self._take(Request(stream, number, commands))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        except (FrameError, msgspec.MsgspecError) as error:
+            log.error("a frame that is no batch of commands: %s", error)
+        finally:
+            self._streams.discard(stream)
+            stream.close()
+
+    def _take(self, request: Request) -> None:
+        if self._depth + len(request.commands) > LIMITS.writer_queue:
+            request.answer([Refusal("overloaded") for _ in request.commands])
+            return
+        self._inbox.append(request)
+        self._depth += len(request.commands)
+        INBOX.set(self._depth)
+        self._wake.set()
+
+    async def _work(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), IDLE_S)
+            self._wake.clear()
+            for commands in self.writer.due(clock.now_us()):
+                self._run(commands)
+            while self._inbox:
+                self._run_inbox()
+                await asyncio.sleep(0)  # read what has arrived meanwhile, send the answers
+                for commands in self.writer.due(clock.now_us()):
+                    self._run(commands)
+            if self._stopping:
+                return
+
+    def _run_inbox(self) -> None:
+        """One batch: whole requests, as many as fit."""
+        requests = [self._inbox.popleft()]
+        size = len(requests[0].commands)
+        while self._inbox and size + len(self._inbox[0].commands) <= LIMITS.writer_batch:
+            requests.append(self._inbox.popleft())
+            size += len(requests[-1].commands)
+        self._depth -= size
+        INBOX.set(self._depth)
+        outcomes = self._run([command for request in requests for command in request.commands])
+        start = 0
+        for request in requests:
+            end = start + len(request.commands)
+            request.answer(outcomes[start:end])
+            start = end
+
+    def _run(self, commands: list[Command]) -> list[Outcome]:
+        outcomes, told = self.writer.run(commands)
+        if told:
+            self._number += 1
+            self._untold.append(events.encode(events.Batch(self._epoch, self._number, told)))
+            self._tell.set()
+        return outcomes
+
+    async def _tell_others(self) -> None:
+        """Publish in order. What is lost shows as a gap in the numbers."""
+        while not (self._stopping and not self._untold):
+            self._tell.clear()
+            if not self._untold:
+                await self._tell.wait()
+                continue
+            await self._publish(events.KIND, self._untold.popleft())

@@ -1,0 +1,450 @@
+"""Deposit, hold, release, withdraw, fund, freeze: commands and their handler.
+
+These are few, so each is decided on rows that the ORM fetched for the whole batch. Repeating
+any of them changes nothing: a deposit is credited once per event, a withdrawal moves forward only.
+"""
+
+from collections.abc import Callable
+from typing import Any, ClassVar, Final, Literal
+from uuid import UUID
+
+import msgspec
+from django.db.models import Q
+
+from taptrading import clock
+from taptrading.errors import Refusal
+from taptrading.limits import LIMITS
+from wallet.book import Account, Book
+from wallet.events import Event
+from wallet.ids import CUSTODY, HOLD
+from wallet.models import CustodyEvent, Deposit, LedgerEntry, Wallet, Withdrawal
+from wallet.protocol import Command, Done, Outcome
+from wallet.writer import largest_id
+
+Status = Withdrawal.Status
+
+
+class OpenWallet(Command, frozen=True, tag="open_wallet"):
+    """Open the wallet of an address; done before, it names the same wallet."""
+
+    address: str
+
+
+class RequestDeposit(Command, frozen=True, tag="request_deposit"):
+    wallet_id: int
+    amount_micros: int
+
+
+class RequestWithdrawal(Command, frozen=True, tag="request_withdrawal"):
+    wallet_id: int
+    amount_micros: int
+    to_address: str
+    nonce: str
+    timestamp: int
+    signature: bytes
+
+
+class CancelWithdrawal(Command, frozen=True, tag="cancel_withdrawal"):
+    wallet_id: int
+    withdrawal_id: int
+
+
+class ApproveWithdrawal(Command, frozen=True, tag="approve_withdrawal"):
+    withdrawal_id: int
+    by: str
+
+
+class RejectWithdrawal(Command, frozen=True, tag="reject_withdrawal"):
+    withdrawal_id: int
+    by: str
+    reason: str
+
+
+class MarkSent(Command, frozen=True, tag="mark_sent"):
+    withdrawal_id: int
+
+
+class Reported(msgspec.Struct, array_like=True, frozen=True, tag="reported"):
+    outcome: Literal["applied", "repeated", "unmatched"]
+
+
+class CustodyReport(Command, frozen=True, tag="custody_report"):
+    """What the custodian says has happened, once per `event_id`."""
+
+    outcomes: ClassVar[Any] = Reported | Refusal
+    event_id: str
+    type: str
+    reference: str
+    address: str
+    amount_micros: int
+
+
+class FundHouse(Command, frozen=True, tag="fund_house"):
+    """Move money that the custodian holds for the operator into the house, once a reference."""
+
+    amount_micros: int
+    reference: str
+
+
+class SetFrozen(Command, frozen=True, tag="set_frozen"):
+    wallet_id: int
+    frozen: bool
+
+
+KINDS: Final[tuple[type[Command], ...]] = (
+    OpenWallet,
+    RequestDeposit,
+    RequestWithdrawal,
+    CancelWithdrawal,
+    ApproveWithdrawal,
+    RejectWithdrawal,
+    MarkSent,
+    CustodyReport,
+    FundHouse,
+    SetFrozen,
+)
+
+
+class TransferHandler:
+    commands = KINDS
+
+    def begin(self, commands: list[Command]) -> "TransferWork":
+        return TransferWork(commands)
+
+    def due(self, now_us: int) -> list[Command]:
+        return []
+
+    def largest_id(self) -> int:
+        return largest_id("wallet_deposit", "wallet_withdrawal", "wallet_custodyevent")
+
+
+class TransferWork:
+    """One batch of transfers: rows by id, decisions, rows written back."""
+
+    def __init__(self, commands: list[Command]) -> None:
+        self._commands = commands
+        self._deciders: dict[type[Command], Callable[[Any], Outcome]] = {
+            OpenWallet: self._open_wallet,
+            RequestDeposit: self._request_deposit,
+            RequestWithdrawal: self._request_withdrawal,
+            CancelWithdrawal: self._cancel,
+            ApproveWithdrawal: self._approve,
+            RejectWithdrawal: self._reject,
+            MarkSent: self._mark_sent,
+            CustodyReport: self._custody_report,
+            FundHouse: self._fund_house,
+            SetFrozen: self._set_frozen,
+        }
+
+    def admit(self) -> None:
+        """Nothing outside the database has a say."""
+
+    def prefetch(self, book: Book) -> None:
+        self.book = book
+        self._changed_wallets: dict[int, Account] = {}
+        self._forget: set[int] = set()
+        self._new: list[Deposit | Withdrawal | CustodyEvent] = []
+        self._dirty: dict[tuple[type, int], Deposit | Withdrawal] = {}
+        self._seen_events: set[str] = set()
+        commands = self._commands
+        addresses = {c.address for c in commands if isinstance(c, OpenWallet | CustodyReport)}
+        self._by_address = book.load_addresses(addresses)
+        self._withdrawals = self._fetch_withdrawals()
+        deposit_ids = [_id_in(c.reference) for c in commands if isinstance(c, CustodyReport)]
+        self._deposits = Deposit.objects.in_bulk([i for i in deposit_ids if i is not None])
+        self._events = set(
+            CustodyEvent.objects.filter(
+                event_id__in=[c.event_id for c in commands if isinstance(c, CustodyReport)]
+            ).values_list("event_id", flat=True)
+        )
+        self._funded = dict(
+            LedgerEntry.objects.filter(
+                kind="FUNDING",
+                reference__in=[c.reference for c in commands if isinstance(c, FundHouse)],
+            ).values_list("reference", "id")
+        )
+        book.load(
+            {CUSTODY, HOLD}
+            | {c.wallet_id for c in commands if hasattr(c, "wallet_id")}
+            | {row.wallet_id for row in self._withdrawals.values()}
+            | {row.wallet_id for row in self._deposits.values()}
+        )
+
+    def _fetch_withdrawals(self) -> dict[int, Withdrawal]:
+        """Those named by the commands, and those whose nonces are about to be used again."""
+        named: set[int] = set()
+        reused = Q(pk__in=[])
+        for command in self._commands:
+            if isinstance(command, CustodyReport):
+                named |= {i for i in [_id_in(command.reference)] if i is not None}
+            elif isinstance(command, RequestWithdrawal):
+                reused |= Q(wallet_id=command.wallet_id, nonce=UUID(command.nonce))
+            elif hasattr(command, "withdrawal_id"):
+                named.add(command.withdrawal_id)
+        rows = Withdrawal.objects.filter(Q(pk__in=named) | reused)
+        self._nonces = set()
+        found = {}
+        for row in rows:
+            found[row.pk] = row
+            self._nonces.add((row.wallet_id, row.nonce.hex))
+        return found
+
+    def decide(self, command: Command) -> Outcome:
+        return self._deciders[type(command)](command)
+
+    def persist(self) -> None:
+        for model in (Deposit, Withdrawal, CustodyEvent):
+            model._default_manager.bulk_create([r for r in self._new if isinstance(r, model)])
+        for (model, _), row in self._dirty.items():
+            fields = ["status", "completed_at" if model is Deposit else "changed_at"]
+            row.save(update_fields=fields)
+
+    def finish(self, outcomes: list[Outcome], committed: bool) -> list[Event]:
+        if not committed:
+            return []
+        told = [
+            Event(a.id, "wallet.balance", a.cursor, a.balance_micros, a.as_json())
+            for a in self._changed_wallets.values()
+        ]
+        return told + [Event(wallet_id, "wallet.changed", 0, 0, {}) for wallet_id in self._forget]
+
+    # Wallets
+
+    def _open_wallet(self, command: OpenWallet) -> Outcome:
+        account = self._by_address.get(command.address)
+        if account is None:
+            account = self._by_address[command.address] = self.book.open_wallet(command.address)
+            self._forget.add(account.id)
+        return Done(account.id)
+
+    def _set_frozen(self, command: SetFrozen) -> Outcome:
+        account = self.book.get(command.wallet_id)
+        if account is None or account.kind != Wallet.Kind.PLAYER:
+            return Refusal("not_found")
+        account.frozen = command.frozen
+        self._forget.add(account.id)
+        self._tell(account)
+        return Done(account.id)
+
+    def _fund_house(self, command: FundHouse) -> Outcome:
+        if command.amount_micros <= 0:
+            return Refusal("invalid_request", {"field": "amount_micros"})
+        if command.reference not in self._funded:
+            custody = self.book.account(CUSTODY)
+            self._funded[command.reference] = self.book.move(
+                "FUNDING", custody, self.book.house, command.amount_micros, command.reference
+            )
+        return Done(self._funded[command.reference])
+
+    # Deposits
+
+    def _request_deposit(self, command: RequestDeposit) -> Outcome:
+        account = self.book.get(command.wallet_id)
+        if account is None or account.kind != Wallet.Kind.PLAYER:
+            return Refusal("not_found")
+        if not 0 < command.amount_micros <= LIMITS.deposit_max_micros:
+            return Refusal("invalid_request", {"field": "amount_micros"})
+        deposit = self._new_deposit(account.id, command.amount_micros)
+        return Done(deposit.pk)
+
+    def _new_deposit(self, wallet_id: int, amount_micros: int) -> Deposit:
+        deposit = Deposit(
+            id=self.book.mint(),
+            wallet_id=wallet_id,
+            amount_micros=amount_micros,
+            status=Deposit.Status.PENDING,
+            created_at=clock.from_us(self.book.now_us),
+        )
+        self._new.append(deposit)
+        self._deposits[deposit.pk] = deposit
+        return deposit
+
+    # What the custodian reports
+
+    def _custody_report(self, command: CustodyReport) -> Outcome:
+        if command.event_id in self._events:
+            return Reported("repeated")
+        apply = {
+            "deposit.confirmed": self._deposit_confirmed,
+            "withdrawal.completed": self._withdrawal_completed,
+            "withdrawal.failed": self._withdrawal_failed,
+        }.get(command.type)
+        if apply is None:
+            return Refusal("invalid_request", {"field": "type"})
+        outcome = Reported("applied" if apply(command) else "unmatched")
+        self._events.add(command.event_id)
+        self._new.append(
+            CustodyEvent(
+                id=self.book.mint(),
+                event_id=command.event_id,
+                type=command.type,
+                reference=command.reference,
+                address=command.address,
+                amount_micros=command.amount_micros,
+                outcome=outcome.outcome,
+                created_at=clock.from_us(self.book.now_us),
+            )
+        )
+        return outcome
+
+    def _deposit_confirmed(self, command: CustodyReport) -> bool:
+        """Credit what really arrived, to the wallet of the address that it came for."""
+        account = self._by_address.get(command.address)
+        if account is None or command.amount_micros <= 0:
+            return False
+        deposit = self._deposits.get(_id_in(command.reference) or 0)
+        if deposit is None:
+            deposit = self._new_deposit(account.id, command.amount_micros)
+        elif deposit.wallet_id != account.id or deposit.status != Deposit.Status.PENDING:
+            return False  # credited already, or not theirs: for people to look at
+        deposit.amount_micros = command.amount_micros
+        deposit.status = Deposit.Status.COMPLETED
+        deposit.completed_at = clock.from_us(self.book.now_us)
+        self._mark(deposit)
+        self.book.move(
+            "DEPOSIT",
+            self.book.account(CUSTODY),
+            account,
+            command.amount_micros,
+            f"deposit:{deposit.pk}",
+        )
+        self._tell(account)
+        return True
+
+    def _withdrawal_completed(self, command: CustodyReport) -> bool:
+        row = self._reported_withdrawal(command)
+        if row is None:
+            return False
+        hold, custody = self.book.account(HOLD), self.book.account(CUSTODY)
+        self.book.move("WITHDRAWAL", hold, custody, row.amount_micros, f"withdrawal:{row.pk}")
+        self._end_hold(row, Status.COMPLETED)
+        return True
+
+    def _withdrawal_failed(self, command: CustodyReport) -> bool:
+        row = self._reported_withdrawal(command)
+        if row is None:
+            return False
+        self._release(row, Status.FAILED)
+        return True
+
+    def _reported_withdrawal(self, command: CustodyReport) -> Withdrawal | None:
+        """The withdrawal that the event is about, if it agrees with it and is on its way."""
+        row = self._withdrawals.get(_id_in(command.reference) or 0)
+        if row is None or row.status not in (Status.APPROVED, Status.SENT):
+            return None
+        if (row.to_address, row.amount_micros) != (command.address, command.amount_micros):
+            return None
+        return row
+
+    # Withdrawals
+
+    def _request_withdrawal(self, command: RequestWithdrawal) -> Outcome:
+        account = self.book.get(command.wallet_id)
+        if account is None or account.kind != Wallet.Kind.PLAYER:
+            return Refusal("unknown_wallet")
+        if command.amount_micros <= 0:
+            return Refusal("invalid_request", {"field": "amount_micros"})
+        if account.frozen:
+            return Refusal("wallet_frozen")
+        if (account.id, command.nonce) in self._nonces:
+            return Refusal("nonce_reused", message="This nonce already has a withdrawal.")
+        if account.balance_micros < command.amount_micros:
+            return Refusal("insufficient_funds", {"balance_micros": account.balance_micros})
+        wait_s = 0 if command.to_address == account.address else LIMITS.withdrawal_new_address_s
+        now = clock.from_us(self.book.now_us)
+        row = Withdrawal(
+            id=self.book.mint(),
+            wallet_id=account.id,
+            amount_micros=command.amount_micros,
+            to_address=command.to_address,
+            nonce=UUID(command.nonce),
+            timestamp=command.timestamp,
+            signature=command.signature,
+            status=Status.HELD,
+            approve_after=clock.from_us(self.book.now_us + wait_s * clock.US_PER_S),
+            created_at=now,
+            changed_at=now,
+        )
+        account.held_micros += row.amount_micros
+        hold = self.book.account(HOLD)
+        self.book.move("HOLD", account, hold, row.amount_micros, f"withdrawal:{row.pk}")
+        self._nonces.add((account.id, command.nonce))
+        self._withdrawals[row.pk] = row
+        self._new.append(row)
+        self._tell(account)
+        return Done(row.pk)
+
+    def _cancel(self, command: CancelWithdrawal) -> Outcome:
+        row = self._withdrawals.get(command.withdrawal_id)
+        if row is None or row.wallet_id != command.wallet_id:
+            return Refusal("not_found")
+        return self._give_up(row, Status.CANCELLED)
+
+    def _reject(self, command: RejectWithdrawal) -> Outcome:
+        row = self._withdrawals.get(command.withdrawal_id)
+        return Refusal("not_found") if row is None else self._give_up(row, Status.REJECTED)
+
+    def _give_up(self, row: Withdrawal, status: Status) -> Outcome:
+        if row.status == status:
+            return Done(row.pk)
+        if row.status != Status.HELD:
+            return _too_late(row)
+        self._release(row, status)
+        return Done(row.pk)
+
+    def _approve(self, command: ApproveWithdrawal) -> Outcome:
+        return self._advance(command.withdrawal_id, Status.HELD, Status.APPROVED)
+
+    def _mark_sent(self, command: MarkSent) -> Outcome:
+        return self._advance(command.withdrawal_id, Status.APPROVED, Status.SENT)
+
+    def _advance(self, withdrawal_id: int, before: Status, after: Status) -> Outcome:
+        row = self._withdrawals.get(withdrawal_id)
+        if row is None:
+            return Refusal("not_found")
+        if row.status == before:
+            row.status = after
+            self._mark(row)
+        elif row.status != after:
+            return _too_late(row)
+        return Done(row.pk)
+
+    def _release(self, row: Withdrawal, status: Status) -> None:
+        owner = self.book.account(row.wallet_id)
+        hold = self.book.account(HOLD)
+        self.book.move("RELEASE", hold, owner, row.amount_micros, f"withdrawal:{row.pk}")
+        self._end_hold(row, status)
+
+    def _end_hold(self, row: Withdrawal, status: Status) -> None:
+        owner = self.book.account(row.wallet_id)
+        owner.held_micros -= row.amount_micros
+        self.book.change(owner)
+        row.status = status
+        self._mark(row)
+        self._tell(owner)
+
+    # What has changed
+
+    def _mark(self, row: Deposit | Withdrawal) -> None:
+        if isinstance(row, Withdrawal):
+            row.changed_at = clock.from_us(self.book.now_us)
+        if row not in self._new:
+            self._dirty[type(row), row.pk] = row
+
+    def _tell(self, account: Account) -> None:
+        account.next_cursor()
+        self.book.change(account)
+        self._changed_wallets[account.id] = account
+
+
+def _too_late(row: Withdrawal) -> Refusal:
+    return Refusal(
+        "invalid_request", {"status": row.status}, f"The withdrawal is {row.status} already."
+    )
+
+
+def _id_in(reference: str) -> int | None:
+    """The id that a custodian's reference holds, if it is one of ours."""
+    if reference.isascii() and reference.isdecimal() and len(reference) <= 19:
+        return int(reference)
+    return None

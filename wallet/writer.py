@@ -1,0 +1,196 @@
+"""The one that moves money: a batch of commands in, one transaction, outcomes out.
+
+A batch is three steps for each handler: prefetch what it needs, decide in plain code that does
+no I/O and is handed its time, persist. The writer knows handlers, not bets.
+"""
+
+import logging
+import time
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from django.db import IntegrityError, OperationalError, connection, transaction
+from prometheus_client import Counter, Histogram
+
+from taptrading import clock
+from taptrading.errors import Refusal
+from taptrading.limits import LIMITS
+from wallet.book import Book
+from wallet.events import Event
+from wallet.ids import HOUSE, IdMint
+from wallet.protocol import Command, Outcome
+
+log = logging.getLogger(__name__)
+
+BATCH_SIZE = Histogram(
+    "writer_batch_size", "Commands in a batch", buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+)
+FLUSH_SECONDS = Histogram(
+    "writer_flush_seconds",
+    "Time from the start of a batch to its commit",
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 3),
+)
+BUSY = Counter("writer_busy_total", "Times the database was locked by another process")
+REFUSED = Counter("writer_batches_refused_total", "Batches refused whole", ["why"])
+
+_RETRY_S: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+
+
+class Work(Protocol):
+    """One handler's part of one batch."""
+
+    def admit(self) -> None:
+        """Before the transaction: what Redis must say. Called once."""
+
+    def prefetch(self, book: Book) -> None:
+        """Read all that the decisions need. Called again, from scratch, if the batch is retried."""
+
+    def decide(self, command: Command) -> Outcome:
+        """Pure: the outcome, with money moved in the book if it is not a refusal."""
+
+    def persist(self) -> None:
+        """Write the handler's own rows."""
+
+    def finish(self, outcomes: list[Outcome], committed: bool) -> list[Event]:
+        """After the transaction: what to remember, what to tell."""
+
+
+class Handler(Protocol):
+    """Carries out the kinds of commands it names."""
+
+    commands: Sequence[type[Command]]
+
+    def begin(self, commands: list[Command]) -> Work: ...
+
+    def due(self, now_us: int) -> list[Command]:
+        """Commands that the passing of time or a new tick makes necessary."""
+
+    def largest_id(self) -> int:
+        """The largest id that its tables hold: the writer's sequence goes on above it."""
+
+
+class Writer:
+    """Runs batches, one at a time, in one thread."""
+
+    def __init__(self, handlers: Sequence[Handler], *, node: int = 0, house_id: int = HOUSE):
+        self.handlers = handlers
+        self._by_kind = {kind: handler for handler in handlers for kind in handler.commands}
+        largest = max(handler.largest_id() for handler in handlers)
+        self._ids = IdMint(node, max(largest, largest_id("wallet_wallet", "wallet_ledgerentry")))
+        self._house_id = house_id
+
+    @property
+    def kinds(self) -> list[type[Command]]:
+        return list(self._by_kind)
+
+    def run(self, commands: list[Command]) -> tuple[list[Outcome], list[Event]]:
+        """Carry out a batch: outcomes in the order of the commands, events to publish.
+
+        A batch that cannot be committed within `writer_batch_ms` is refused whole.
+        """
+        started = time.monotonic()
+        works = self._begin(commands)
+        try:
+            outcomes = self._commit(commands, works, started + LIMITS.writer_batch_ms / 1_000)
+        except IntegrityError:
+            if len(commands) > 1:
+                return self._run_one_by_one(commands, works)
+            log.exception("a constraint refused %r", commands)
+            outcomes = self._refuse(commands, "constraint")
+            committed = False
+        except OperationalError as error:
+            log.error("batch of %d refused: %s", len(commands), error)
+            outcomes = self._refuse(commands, "database")
+            committed = False
+        else:
+            committed = True
+        BATCH_SIZE.observe(len(commands))
+        FLUSH_SECONDS.observe(time.monotonic() - started)
+        return outcomes, _finish(works, outcomes, committed)
+
+    def _begin(self, commands: list[Command]) -> list[tuple[Work, list[int]]]:
+        """Each handler's work with the positions of its commands, admitted."""
+        positions: dict[int, list[int]] = {}
+        for position, command in enumerate(commands):
+            positions.setdefault(id(self._by_kind[type(command)]), []).append(position)
+        works = []
+        for handler in self.handlers:
+            mine = positions.get(id(handler))
+            if mine:
+                work = handler.begin([commands[position] for position in mine])
+                work.admit()
+                works.append((work, mine))
+        return works
+
+    def _commit(
+        self, commands: list[Command], works: list[tuple[Work, list[int]]], deadline: float
+    ) -> list[Outcome]:
+        delays = iter(_RETRY_S)
+        while True:
+            try:
+                return self._transact(commands, works)
+            except OperationalError as error:
+                if not _locked(error) or time.monotonic() > deadline:
+                    raise
+                BUSY.inc()
+                time.sleep(next(delays, _RETRY_S[-1]))
+
+    def _transact(
+        self, commands: list[Command], works: list[tuple[Work, list[int]]]
+    ) -> list[Outcome]:
+        outcomes: list[Outcome] = [None] * len(commands)
+        with transaction.atomic(), connection.cursor() as cursor:
+            book = Book(cursor, self._ids, clock.now_us(), self._house_id)
+            for work, _ in works:
+                work.prefetch(book)
+            book.now_us = clock.now_us()  # decisions take their time after the reads
+            for work, positions in works:
+                for position in positions:
+                    outcomes[position] = work.decide(commands[position])
+            for work, _ in works:
+                work.persist()
+            book.persist()
+        return outcomes
+
+    def _run_one_by_one(
+        self, commands: list[Command], works: list[tuple[Work, list[int]]]
+    ) -> tuple[list[Outcome], list[Event]]:
+        """Another writer's row is in the way of one of them: let the constraint find which."""
+        _finish(works, [Refusal("dependency_unavailable")] * len(commands), False)
+        outcomes, events = [], []
+        for command in commands:
+            (outcome,), told = self.run([command])
+            outcomes.append(outcome)
+            events += told
+        return outcomes, events
+
+    def _refuse(self, commands: list[Command], why: str) -> list[Outcome]:
+        REFUSED.labels(why).inc()
+        return [Refusal("dependency_unavailable") for _ in commands]
+
+    def due(self, now_us: int) -> list[list[Command]]:
+        """Batches that handlers want to run now, each of one handler."""
+        return [batch for handler in self.handlers if (batch := handler.due(now_us))]
+
+
+def _finish(
+    works: list[tuple[Work, list[int]]], outcomes: list[Outcome], committed: bool
+) -> list[Event]:
+    events: list[Event] = []
+    for work, positions in works:
+        events += work.finish([outcomes[position] for position in positions], committed)
+    return events
+
+
+def _locked(error: OperationalError) -> bool:
+    return "locked" in str(error) or "busy" in str(error)
+
+
+def largest_id(*tables: str) -> int:
+    """The largest id in these tables."""
+    largest = 0
+    with connection.cursor() as cursor:
+        for table in tables:
+            cursor.execute(f"SELECT max(id) FROM {table}")  # noqa: S608
+            largest = max(largest, cursor.fetchone()[0] or 0)
+    return largest
