@@ -1,0 +1,89 @@
+"""Lists of the API: newest first, a page at a time, by the time-ordered id. Knows no app."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from django.db.models import Model, QuerySet
+from rest_framework.pagination import BasePagination
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from taptrading.errors import ApiError
+from taptrading.limits import LIMITS
+from taptrading.money import MAX_INT
+
+Row = TypeVar("Row")
+
+
+class PageRequest(NamedTuple):
+    """`?limit=` and `?before=` of a list, newest first; `before` is the last id already seen."""
+
+    limit: int
+    before: int | None
+
+    @classmethod
+    def of(cls, request: Request) -> "PageRequest":
+        """Raises ApiError (invalid_request)."""
+        limit = _query_int(request, "limit", LIMITS.page_max, LIMITS.page_default)
+        return cls(limit or LIMITS.page_default, _query_int(request, "before", MAX_INT, None))
+
+    def cut(
+        self, request: Request, rows: Sequence[Row], id_of: Callable[[Row], int]
+    ) -> tuple[Sequence[Row], str | None]:
+        """At most `limit` of `limit + 1` rows, and the relative URL of the next page."""
+        if len(rows) <= self.limit:
+            return rows, None
+        kept = rows[: self.limit]
+        query = request._request.GET.copy()
+        query["before"] = str(id_of(kept[-1]))
+        return kept, f"{request.path}?{query.urlencode()}"
+
+
+def _query_int(request: Request, name: str, most: int, default: int | None) -> int | None:
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdecimal() and len(text) <= 19 and 1 <= int(text) <= most):
+        raise ApiError("invalid_request", fields={name: [f"An integer in 1 … {most}."]})
+    return int(text)
+
+
+class CursorPage(BasePagination):
+    """Pages of a queryset by descending primary key, which is time-ordered: a walk down an index,
+    as quick on the last page as on the first."""
+
+    next_url: str | None = None
+
+    def paginate_queryset(  # type: ignore[override]
+        self, queryset: QuerySet[Model, Any], request: Request, view: Any = None
+    ) -> list[Any]:
+        page = PageRequest.of(request)
+        rows = queryset.order_by("-pk")
+        if page.before is not None:
+            rows = rows.filter(pk__lt=page.before)
+        kept, self.next_url = page.cut(request, list(rows[: page.limit + 1]), lambda row: row.pk)
+        return list(kept)
+
+    def get_paginated_response(self, data: Any) -> Response:
+        return Response({"results": data, "next": self.next_url})
+
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "type": "object",
+            "required": ["results", "next"],
+            "properties": {
+                "results": schema,
+                "next": {"type": "string", "nullable": True, "format": "uri-reference"},
+            },
+        }
+
+    def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
+        return [
+            _query_parameter("limit", LIMITS.page_max, "Rows a page."),
+            _query_parameter("before", MAX_INT, "Only rows older than this id; see `next`."),
+        ]
+
+
+def _query_parameter(name: str, most: int, description: str) -> dict[str, Any]:
+    schema = {"type": "integer", "minimum": 1, "maximum": most}
+    return {"name": name, "in": "query", "schema": schema, "description": description}
