@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import models
+from django.db.models.expressions import Combinable
 
 from taptrading import clock
 
@@ -20,6 +21,11 @@ class MintedIdField(models.BigIntegerField):  # type: ignore[type-arg]
 
 class TimeUsField(models.BigIntegerField):  # type: ignore[type-arg]
     """An instant: microseconds since the epoch in the database, aware UTC datetime in Python."""
+
+    # What the type checker's Django plugin takes the attribute to be.
+    _pyi_private_set_type: datetime | Combinable  # type: ignore[assignment]
+    _pyi_private_get_type: datetime  # type: ignore[assignment]
+    _pyi_lookup_exact_type: datetime | int  # type: ignore[assignment]
 
     def from_db_value(self, value: int | None, *_: Any) -> datetime | None:
         return None if value is None else clock.from_us(value)

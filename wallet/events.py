@@ -24,6 +24,15 @@ class Batch(msgspec.Struct, array_like=True):
     events: list[Event]
 
 
+class Notice(msgspec.Struct):
+    """A message of another kind, to be published after the batch's own."""
+
+    kind: str
+    payload: bytes
+
+
+Told = Event | Notice
+
 KIND: Final = "batch"
 
 encode: Final = msgspec.msgpack.Encoder().encode

@@ -6,11 +6,13 @@ A key's caps are money rules, so the writer owns the table that holds them.
 from typing import Final
 from uuid import UUID
 
+import msgspec
+
 from taptrading import clock
 from taptrading.errors import Refusal
 from taptrading.limits import LIMITS
 from wallet.book import Book
-from wallet.events import Event
+from wallet.events import Event, Told
 from wallet.models import SessionKey
 from wallet.protocol import Command, Done, Outcome
 from wallet.writer import largest_id
@@ -121,8 +123,49 @@ class KeyWork:
             [r for r in self._revoked if r not in self._new], ["revoked_at"]
         )
 
-    def finish(self, outcomes: list[Outcome], committed: bool) -> list[Event]:
+    def finish(self, outcomes: list[Outcome], committed: bool) -> list[Told]:
         if not committed:
             return []
         wallet_ids = {row.wallet_id for row in self._new + self._revoked}
         return [Event(wallet_id, "key.changed", 0, 0, {}) for wallet_id in wallet_ids]
+
+
+_LOAD_CAPS: Final = (
+    "SELECT id, wallet_id, max_stake_micros, max_total_micros, used_micros, expires_at, revoked_at"
+    " FROM wallet_sessionkey WHERE id IN (SELECT value FROM json_each(%s))"
+)
+_USE: Final = "UPDATE wallet_sessionkey SET used_micros = %s WHERE id = %s"
+
+
+class Caps:
+    """The session keys that sign the bets of one batch, with what they have used."""
+
+    def __init__(self, book: Book, key_ids: set[int]) -> None:
+        self._book = book
+        self._rows: dict[int, tuple[int, int, int, int, int, int | None]] = {}
+        self._used: dict[int, int] = {}
+        if key_ids:
+            book.cursor.execute(_LOAD_CAPS, [msgspec.json.encode(list(key_ids)).decode()])
+            self._rows = {row[0]: row[1:] for row in book.cursor.fetchall()}
+
+    def allows(self, key_id: int, wallet_id: int, stake_micros: int) -> bool:
+        """Live, the wallet's own, and within its caps with this stake added."""
+        row = self._rows.get(key_id)
+        if row is None:
+            return False
+        owner, max_stake, max_total, used, expires_at_us, revoked_at = row
+        return (
+            owner == wallet_id
+            and revoked_at is None
+            and self._book.now_us < expires_at_us
+            and stake_micros <= max_stake
+            and self._used.get(key_id, used) + stake_micros <= max_total
+        )
+
+    def use(self, key_id: int, stake_micros: int) -> None:
+        """Count a stake against the key's total; a negative one gives it back."""
+        self._used[key_id] = self._used.get(key_id, self._rows[key_id][3]) + stake_micros
+
+    def persist(self) -> None:
+        if self._used:
+            self._book.cursor.executemany(_USE, [(used, key) for key, used in self._used.items()])

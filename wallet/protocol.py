@@ -16,9 +16,11 @@ HEADER: Final = struct.Struct(">I")
 
 
 class Command(msgspec.Struct, array_like=True, frozen=True):
-    """Base of all commands. `outcomes` is what may come back, for decoding."""
+    """Base of all commands. `outcomes` is what may come back, for decoding; an `internal` one is
+    made by a handler itself and never travels."""
 
     outcomes: ClassVar[Any] = None
+    internal: ClassVar[bool] = False
 
 
 class Done(msgspec.Struct, array_like=True, frozen=True, tag="done"):

@@ -70,7 +70,7 @@ class WriterServer:
         self._wake = asyncio.Event()
         self._stopping = False
         self._streams: set[asyncio.StreamWriter] = set()
-        self._untold: deque[bytes] = deque(maxlen=UNTOLD_BATCHES)
+        self._untold: deque[events.Notice] = deque(maxlen=UNTOLD_BATCHES)
         self._tell = asyncio.Event()
         self._epoch = time.time_ns() // 1_000_000
         self._number = 0
@@ -161,11 +161,20 @@ class WriterServer:
 
     def _run(self, commands: list[Command]) -> list[Outcome]:
         outcomes, told = self.writer.run(commands)
-        if told:
+        happened = [event for event in told if isinstance(event, events.Event)]
+        if happened:
             self._number += 1
-            self._untold.append(events.encode(events.Batch(self._epoch, self._number, told)))
-            self._tell.set()
+            batch = events.Batch(self._epoch, self._number, happened)
+            self.tell(events.Notice(events.KIND, events.encode(batch)))
+        for notice in told:
+            if isinstance(notice, events.Notice):
+                self.tell(notice)
         return outcomes
+
+    def tell(self, notice: events.Notice) -> None:
+        """Publish in turn; never blocks. The oldest are lost when nobody takes them."""
+        self._untold.append(notice)
+        self._tell.set()
 
     async def _tell_others(self) -> None:
         """Publish in order. What is lost shows as a gap in the numbers."""
@@ -174,4 +183,5 @@ class WriterServer:
             if not self._untold:
                 await self._tell.wait()
                 continue
-            await self._publish(events.KIND, self._untold.popleft())
+            notice = self._untold.popleft()
+            await self._publish(notice.kind, notice.payload)

@@ -15,7 +15,7 @@ from taptrading import clock
 from taptrading.errors import Refusal
 from taptrading.limits import LIMITS
 from wallet.book import Account, Book
-from wallet.events import Event
+from wallet.events import Event, Told
 from wallet.ids import CUSTODY, HOLD
 from wallet.models import CustodyEvent, Deposit, LedgerEntry, Wallet, Withdrawal
 from wallet.protocol import Command, Done, Outcome
@@ -144,7 +144,7 @@ class TransferWork:
         self._changed_wallets: dict[int, Account] = {}
         self._forget: set[int] = set()
         self._new: list[Deposit | Withdrawal | CustodyEvent] = []
-        self._dirty: dict[tuple[type, int], Deposit | Withdrawal] = {}
+        self._dirty: dict[tuple[str, int], Deposit | Withdrawal] = {}
         self._seen_events: set[str] = set()
         commands = self._commands
         addresses = {c.address for c in commands if isinstance(c, OpenWallet | CustodyReport)}
@@ -193,16 +193,19 @@ class TransferWork:
         return self._deciders[type(command)](command)
 
     def persist(self) -> None:
-        for model in (Deposit, Withdrawal, CustodyEvent):
-            model._default_manager.bulk_create([r for r in self._new if isinstance(r, model)])
-        for (model, _), row in self._dirty.items():
-            fields = ["status", "completed_at" if model is Deposit else "changed_at"]
-            row.save(update_fields=fields)
+        Deposit.objects.bulk_create([row for row in self._new if isinstance(row, Deposit)])
+        Withdrawal.objects.bulk_create([row for row in self._new if isinstance(row, Withdrawal)])
+        CustodyEvent.objects.bulk_create(
+            [row for row in self._new if isinstance(row, CustodyEvent)]
+        )
+        for row in self._dirty.values():
+            when = "completed_at" if isinstance(row, Deposit) else "changed_at"
+            row.save(update_fields=["status", "amount_micros", when])
 
-    def finish(self, outcomes: list[Outcome], committed: bool) -> list[Event]:
+    def finish(self, outcomes: list[Outcome], committed: bool) -> list[Told]:
         if not committed:
             return []
-        told = [
+        told: list[Told] = [
             Event(a.id, "wallet.balance", a.cursor, a.balance_micros, a.as_json())
             for a in self._changed_wallets.values()
         ]
@@ -429,7 +432,7 @@ class TransferWork:
         if isinstance(row, Withdrawal):
             row.changed_at = clock.from_us(self.book.now_us)
         if row not in self._new:
-            self._dirty[type(row), row.pk] = row
+            self._dirty[type(row).__name__, row.pk] = row
 
     def _tell(self, account: Account) -> None:
         account.next_cursor()

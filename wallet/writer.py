@@ -16,7 +16,7 @@ from taptrading import clock
 from taptrading.errors import Refusal
 from taptrading.limits import LIMITS
 from wallet.book import Book
-from wallet.events import Event
+from wallet.events import Told
 from wallet.ids import HOUSE, IdMint
 from wallet.protocol import Command, Outcome
 
@@ -51,7 +51,7 @@ class Work(Protocol):
     def persist(self) -> None:
         """Write the handler's own rows."""
 
-    def finish(self, outcomes: list[Outcome], committed: bool) -> list[Event]:
+    def finish(self, outcomes: list[Outcome], committed: bool) -> list[Told]:
         """After the transaction: what to remember, what to tell."""
 
 
@@ -81,9 +81,10 @@ class Writer:
 
     @property
     def kinds(self) -> list[type[Command]]:
-        return list(self._by_kind)
+        """What may come in over the socket."""
+        return [kind for kind in self._by_kind if not kind.internal]
 
-    def run(self, commands: list[Command]) -> tuple[list[Outcome], list[Event]]:
+    def run(self, commands: list[Command]) -> tuple[list[Outcome], list[Told]]:
         """Carry out a batch: outcomes in the order of the commands, events to publish.
 
         A batch that cannot be committed within `writer_batch_ms` is refused whole.
@@ -154,7 +155,7 @@ class Writer:
 
     def _run_one_by_one(
         self, commands: list[Command], works: list[tuple[Work, list[int]]]
-    ) -> tuple[list[Outcome], list[Event]]:
+    ) -> tuple[list[Outcome], list[Told]]:
         """Another writer's row is in the way of one of them: let the constraint find which."""
         _finish(works, [Refusal("dependency_unavailable")] * len(commands), False)
         outcomes, events = [], []
@@ -175,8 +176,8 @@ class Writer:
 
 def _finish(
     works: list[tuple[Work, list[int]]], outcomes: list[Outcome], committed: bool
-) -> list[Event]:
-    events: list[Event] = []
+) -> list[Told]:
+    events: list[Told] = []
     for work, positions in works:
         events += work.finish([outcomes[position] for position in positions], committed)
     return events

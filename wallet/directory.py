@@ -1,0 +1,92 @@
+"""This process's memory of wallets and their session keys, for checking signed bets.
+
+Filled from the database on the first use of a wallet, forgotten when the writer says that it has
+changed. It only spares the writer hopeless bets: the writer checks again on its own rows.
+"""
+
+from collections import OrderedDict
+from typing import Final
+
+import msgspec
+from prometheus_client import Counter
+
+from taptrading import clock
+from taptrading.limits import LIMITS
+from wallet.models import SessionKey, Wallet
+
+LOOKUPS: Final = Counter("wallet_cache_lookups_total", "Wallets looked up in memory", ["found"])
+_HIT, _MISS = LOOKUPS.labels("yes"), LOOKUPS.labels("no")
+
+
+class KeyFacts(msgspec.Struct, frozen=True):
+    id: int
+    max_stake_micros: int
+    left_micros: int
+    expires_at_us: int
+    revoked: bool
+
+
+class WalletFacts(msgspec.Struct, frozen=True):
+    id: int
+    address: str
+    frozen: bool
+    keys: dict[str, KeyFacts]
+
+
+class Directory:
+    """`find` reads memory only; `load` reads the database and blocks."""
+
+    def __init__(self, size: int = LIMITS.wallet_cache) -> None:
+        self._size = size
+        self._by_address: OrderedDict[str, WalletFacts] = OrderedDict()
+        self._addresses: dict[int, str] = {}
+        self._generation = 0
+
+    def find(self, address: str) -> WalletFacts | None:
+        facts = self._by_address.get(address)
+        (_MISS if facts is None else _HIT).inc()
+        return facts
+
+    def load(self, address: str) -> WalletFacts | None:
+        """The wallet of this address with all its keys; None if it never signed in."""
+        generation = self._generation
+        wallet = Wallet.objects.filter(address=address).first()
+        if wallet is None:
+            return None
+        keys = {key.address: _key_facts(key) for key in wallet.session_keys.all()}
+        facts = WalletFacts(wallet.pk, address, wallet.frozen, keys)
+        if generation == self._generation:  # else it may be older than a change just heard of
+            self._remember(facts)
+        return facts
+
+    def _remember(self, facts: WalletFacts) -> None:
+        self._by_address[facts.address] = facts
+        self._addresses[facts.id] = facts.address
+        if len(self._by_address) > self._size:
+            _, oldest = self._by_address.popitem(last=False)
+            self._addresses.pop(oldest.id, None)
+
+    def forget(self, wallet_id: int) -> None:
+        self._generation += 1
+        address = self._addresses.pop(wallet_id, None)
+        if address is not None:
+            self._by_address.pop(address, None)
+
+    def forget_all(self) -> None:
+        """After events may have been missed."""
+        self._generation += 1
+        self._by_address.clear()
+        self._addresses.clear()
+
+
+def _key_facts(key: SessionKey) -> KeyFacts:
+    return KeyFacts(
+        id=key.pk,
+        max_stake_micros=key.max_stake_micros,
+        left_micros=key.max_total_micros - key.used_micros,
+        expires_at_us=clock.to_us(key.expires_at),
+        revoked=key.revoked_at is not None,
+    )
+
+
+directory: Final = Directory()
