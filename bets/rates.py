@@ -10,6 +10,8 @@ with the exact value at the edge after Sparre Andersen, and the measured oversho
 
 import math
 from collections.abc import Sequence
+from functools import cache
+from itertools import pairwise
 from typing import Final, Protocol
 
 import numpy as np
@@ -46,17 +48,20 @@ class Quoted(Protocol):
     def overshoot_e12(self) -> int: ...
 
 
-def _gauss_legendre() -> tuple[Floats, Floats]:
-    """24 nodes and weights: 6 on each of [0, 2], [2, 8], [8, 24], [24, 60] tick-deviations."""
+@cache
+def quadrature(inner_ticks: int) -> tuple[Floats, Floats]:
+    """24 nodes, in tick-deviations outside the edge, and their weights (Gauss-Legendre).
+
+    6 on each of [0, 2], [2, 8], [8, 24], [24, 60] for a column of 50 ticks or fewer; the two
+    outer ones grow with the root of a longer column, as the chance to come back does.
+    """
+    reach = max(1.0, math.sqrt(inner_ticks / 50))
+    ends = (0.0, 2.0, 8.0, 24.0 * reach, 60.0 * reach)
     nodes, weights = np.polynomial.legendre.leggauss(6)
-    spans = ((0.0, 2.0), (2.0, 8.0), (8.0, 24.0), (24.0, 60.0))
     return (
-        np.concatenate([(high - low) / 2 * nodes + (high + low) / 2 for low, high in spans]),
-        np.concatenate([(high - low) / 2 * weights for low, high in spans]),
+        np.concatenate([(b - a) / 2 * nodes + (a + b) / 2 for a, b in pairwise(ends)]),
+        np.concatenate([(b - a) / 2 * weights for a, b in pairwise(ends)]),
     )
-
-
-NODES, WEIGHTS = _gauss_legendre()
 
 
 def tick_deviation(sigma_ppm: int, limits: Limits = LIMITS) -> float:
@@ -64,11 +69,11 @@ def tick_deviation(sigma_ppm: int, limits: Limits = LIMITS) -> float:
     return sigma_ppm / 1e6 * math.sqrt(1 / limits.index_hz / YEAR_S)
 
 
-def return_chances(overshoot: float, deviation: float, inner_ticks: int) -> Floats:
-    """g at each node: the chance to come back to the edge from so far outside, in the column."""
+def return_chances(outside: Floats, overshoot: float, deviation: float, inner_ticks: int) -> Floats:
+    """g(y): the chance to come back to the edge within the column from y tick-deviations away."""
     shift = max(SHIFT, overshoot / deviation)
-    beta = shift + SHIFT_AT_EDGE * np.exp(-2.8 * NODES) - 0.128 * NODES / inner_ticks
-    chances: Floats = 2.0 * ndtr(-(NODES + beta) / math.sqrt(inner_ticks))
+    beta = shift + SHIFT_AT_EDGE * np.exp(-2.8 * outside) - 0.128 * outside / inner_ticks
+    chances: Floats = 2.0 * ndtr(-(outside + beta) / math.sqrt(inner_ticks))
     return chances
 
 
@@ -90,13 +95,13 @@ def touch_probability(
     drift = deviation * ticks_before / 2
     z_low = (np.log(low_cents / tick.price_cents) / deviation + drift) / root
     z_high = (np.log(high_cents / tick.price_cents) / deviation + drift) / root
-    chances = return_chances(
-        tick.overshoot_e12 / 1e12, deviation, limits.column_s * limits.index_hz
-    )
-    away = NODES[:, None] / root
+    inner_ticks = limits.column_s * limits.index_hz
+    nodes, weights = quadrature(inner_ticks)
+    chances = return_chances(nodes, tick.overshoot_e12 / 1e12, deviation, inner_ticks)
+    away = nodes[:, None] / root
     density = np.exp(-0.5 * (z_high + away) ** 2) + np.exp(-0.5 * (z_low - away) ** 2)
-    outside = _sum_nodes(density * (WEIGHTS * chances / _ROOT_2PI)[:, None]) / root
-    probability: Floats = ndtr(z_high) - ndtr(z_low) + outside
+    returning = _sum_nodes(density * (weights * chances / _ROOT_2PI)[:, None]) / root
+    probability: Floats = ndtr(z_high) - ndtr(z_low) + returning
     return probability
 
 
