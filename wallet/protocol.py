@@ -15,7 +15,7 @@ from taptrading.limits import LIMITS
 HEADER: Final = struct.Struct(">I")
 
 
-class Command(msgspec.Struct, array_like=True, frozen=True):
+class Command(msgspec.Struct, array_like=True, frozen=True, tag_field="command"):
     """Base of all commands. `outcomes` is what may come back, for decoding; an `internal` one is
     made by a handler itself and never travels."""
 
