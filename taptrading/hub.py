@@ -134,7 +134,8 @@ class Hub:
         return lambda: callbacks.remove(callback)
 
     def on_gap(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Call back whenever messages may have been missed. Returns what ends it."""
+        """Call back whenever messages may have been missed: after each subscription, the first
+        one too, and after a loss. Returns what ends it."""
         self._gap_listeners.append(callback)
         return lambda: self._gap_listeners.remove(callback)
 
@@ -158,8 +159,7 @@ class Hub:
         channel = await layer.new_channel()
         await layer.group_add(GROUP, channel)
         self.subscriptions += 1
-        if self.subscriptions > 1:
-            self._gap("subscribed anew")
+        self._gap("subscribed")
         while True:
             self._take(await layer.receive(channel))
 
@@ -201,7 +201,8 @@ class Hub:
 
     def _gap(self, why: str) -> None:
         self.gaps += 1
-        logger.warning("messages may have been missed (%s)", why)
+        if self.gaps > 1:  # the first subscription is no news
+            logger.warning("messages may have been missed (%s)", why)
         for listener in tuple(self._gap_listeners):
             self._call(listener)
 

@@ -51,7 +51,7 @@ async def test_publish_when_a_hub_listens_reaches_it_in_order(server: Valkey) ->
             assert await hub.publish("feed", b"%d" % number)
         await until(lambda: len(seen) == 200)
     assert seen == [b"%d" % number for number in range(200)]
-    assert hub.gaps == 0
+    assert hub.gaps == 1  # its subscription
 
 
 async def test_run_when_the_server_comes_back_listens_again_and_reports_a_gap(
@@ -63,6 +63,7 @@ async def test_run_when_the_server_comes_back_listens_again_and_reports_a_gap(
     async with running(hub):
         assert await hub.publish("feed", b"before")
         await until(lambda: seen == [b"before"])
+        gaps.clear()
 
         server.stop()
         assert not await hub.publish("feed", b"lost")
