@@ -1,0 +1,64 @@
+"""The feed put together from the settings: which sources, which Redis, which clock."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+from pricefeed import counts
+from pricefeed.feed import Feed, OnColumnClosed
+from pricefeed.pipeline import Pipeline
+from pricefeed.publisher import Publisher, connect, hear_overrides
+from pricefeed.receive_clock import ReceiveClock
+from pricefeed.sources import Source, binance, coinbase, kraken
+from pricefeed.sources.replay import ReplaySource
+from pricefeed.sources.simulated import SimulatedSource
+from pricefeed.sources.venue import VenueSource
+from taptrading import clock, hub
+
+
+def source(name: str, now_us: Callable[[], int]) -> Source:
+    """Raises ImproperlyConfigured."""
+    if name == "simulated":
+        return SimulatedSource(
+            settings.SIMULATED_SEED, settings.SIMULATED_SIGMA_PCT, settings.SIMULATED_START_CENTS
+        )
+    if name == "replay":
+        paths = [Path(settings.RECORDINGS_DIR) / file for file in settings.REPLAY_FILES]
+        if not paths or not all(path.is_file() for path in paths):
+            raise ImproperlyConfigured("REPLAY_FILES names no file, or one that is not there")
+        return ReplaySource(paths, counts.refused)
+    venues = {
+        "binance": lambda: binance.venue(settings.BINANCE_URL),
+        "coinbase": lambda: coinbase.venue(settings.COINBASE_URL),
+        "kraken": lambda: kraken.venue(settings.KRAKEN_URL),
+    }
+    if name not in venues:
+        raise ImproperlyConfigured(f"PRICE_SOURCES holds an unknown source: {name}")
+    return VenueSource(venues[name](), now_us, counts.refused, counts.reconnected)
+
+
+async def run(stop: asyncio.Event, on_column_closed: Sequence[OnColumnClosed] = ()) -> None:
+    """The price feed process, until `stop` is set."""
+    receive_clock = ReceiveClock(clock.now_us, clock.monotonic_us)
+    sources = [source(name, receive_clock.now_us) for name in settings.PRICE_SOURCES]
+    pipeline = Pipeline(
+        sources, settings.SOURCES_MIN, used=lambda name: counts.messages.labels(name).inc()
+    )
+    async with connect(settings.REDIS_URL) as redis:
+        publisher = Publisher(redis, hub.publish)
+        feed = Feed(pipeline, publisher, receive_clock, on_column_closed)
+        helpers = [
+            asyncio.create_task(publisher.run(), name="publish"),
+            asyncio.create_task(hear_overrides(redis, feed.hear), name="hear-overrides"),
+        ]
+        try:
+            await feed.run(stop)
+        finally:
+            for helper in helpers:
+                helper.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await helper

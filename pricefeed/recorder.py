@@ -1,0 +1,131 @@
+"""Ticks to the database, and what settlement, pricing and charts read of them."""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from django.db import connection, transaction
+
+from pricefeed.board import TickRecord
+from pricefeed.models import Tick
+from taptrading import clock
+
+_FIELDS: Final = ("seq", "at", "price_cents", "sigma_ppm", "overshoot_e12", "sources")
+_VERTEX: Final = ("seq", "at", "price_cents", "recorded_at", "sources")
+_US_PER_MS: Final = clock.US_PER_MS
+
+# Prices at the first and last tick of each step, by the unique index on `at`.
+_OHLC: Final = """
+    SELECT step.number, first.price_cents, step.low, step.high, last.price_cents
+    FROM (
+        SELECT at / %s AS number, MIN(at) AS first_at, MAX(at) AS last_at,
+               MIN(price_cents) AS low, MAX(price_cents) AS high
+        FROM pricefeed_tick WHERE at >= %s AND at < %s GROUP BY 1
+    ) AS step
+    JOIN pricefeed_tick AS first ON first.at = step.first_at
+    JOIN pricefeed_tick AS last ON last.at = step.last_at
+    ORDER BY step.number
+"""
+
+
+class Vertex(NamedTuple):
+    """A tick as the path of a column sees it."""
+
+    seq: int
+    at_ms: int
+    price_cents: int
+    recorded_at_us: int
+    sources: str
+
+
+class Candle(NamedTuple):
+    at_us: int
+    open_cents: int
+    low_cents: int
+    high_cents: int
+    close_cents: int
+
+
+def relax_sync() -> None:
+    """Let this thread's connection commit without waiting for the disk.
+
+    What counts is that a tick is on disk before any money moves on it. Whatever moves money
+    commits later with synchronous=FULL to the same write-ahead log, and syncs it up to there.
+    """
+    if connection.vendor == "sqlite":
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA synchronous=NORMAL")
+
+
+def record(ticks: Sequence[TickRecord], recorded_at_us: int) -> None:
+    """All of them or none. Raises django.db.Error."""
+    with transaction.atomic():
+        Tick.objects.bulk_create(
+            Tick(
+                seq=tick.seq,
+                at=clock.from_us(tick.at_ms * _US_PER_MS),
+                price_cents=tick.price_cents,
+                sigma_ppm=tick.sigma_ppm,
+                overshoot_e12=tick.overshoot_e12,
+                sources=tick.sources,
+                recorded_at=clock.from_us(recorded_at_us),
+            )
+            for tick in ticks
+        )
+
+
+def newest() -> TickRecord | None:
+    row = Tick.objects.order_by("-seq").values_list(*_FIELDS).first()
+    return None if row is None else _tick(row)
+
+
+def ticks_after(seq: int, limit: int) -> list[TickRecord]:
+    """The first `limit` ticks recorded after that one, oldest first."""
+    rows = Tick.objects.filter(seq__gt=seq).order_by("seq").values_list(*_FIELDS)
+    return [_tick(row) for row in rows[:limit]]
+
+
+def ticks_since(from_us: int, limit: int | None = None) -> list[TickRecord]:
+    """The ticks from that instant on, oldest first; at most `limit`."""
+    rows = Tick.objects.filter(at__gte=from_us).order_by("at").values_list(*_FIELDS)
+    return [_tick(row) for row in rows[:limit]]
+
+
+def first_tick_at_or_after(at_us: int) -> TickRecord | None:
+    row = Tick.objects.filter(at__gte=at_us).order_by("at").values_list(*_FIELDS).first()
+    return None if row is None else _tick(row)
+
+
+def ticks_of_column(column_start: int, column_s: int) -> list[Vertex]:
+    """The vertices of a column's path: the tick at its start (or the last before), all inside,
+    the tick at its end (or the first after). Where one is not recorded, it is not there."""
+    start_us = column_start * clock.US_PER_S
+    end_us = start_us + column_s * clock.US_PER_S
+    rows = Tick.objects.values_list(*_VERTEX)
+    before = rows.filter(at__lte=start_us).order_by("-at").first()
+    inside = rows.filter(at__gt=start_us, at__lt=end_us).order_by("at")
+    after = rows.filter(at__gte=end_us).order_by("at").first()
+    return [_vertex(row) for row in (before, *inside, after) if row is not None]
+
+
+def ohlc(from_us: int, to_us: int, step_s: int) -> list[Candle]:
+    """Open, low, high, close of each step of [from, to) that has a tick, oldest first."""
+    step_us = step_s * clock.US_PER_S
+    with connection.cursor() as cursor:
+        cursor.execute(_OHLC, [step_us, from_us, to_us])
+        return [Candle(number * step_us, *prices) for number, *prices in cursor.fetchall()]
+
+
+def _tick(row: tuple[object, ...]) -> TickRecord:
+    seq, at, *rest = row
+    return TickRecord(seq, clock.to_us(at) // _US_PER_MS, *rest)  # type: ignore[arg-type]
+
+
+def _vertex(row: tuple[object, ...]) -> Vertex:
+    seq, at, price_cents, recorded_at, sources = row
+    return Vertex(
+        seq,  # type: ignore[arg-type]
+        clock.to_us(at) // _US_PER_MS,  # type: ignore[arg-type]
+        price_cents,  # type: ignore[arg-type]
+        clock.to_us(recorded_at),  # type: ignore[arg-type]
+        sources,  # type: ignore[arg-type]
+    )
