@@ -1,0 +1,195 @@
+"""The small ASGI application of GET config, status, price, prices and grid.
+
+Answered from this process's memory, without Django; only `prices` reads the database, in a
+thread. Nothing here changes anything.
+"""
+
+import hashlib
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, NamedTuple
+from urllib.parse import parse_qs
+
+from django.conf import settings
+from django.db import Error as DatabaseError
+
+from bets.quotes import quotes
+from pricefeed import recorder
+from pricefeed.board import board
+from taptrading import clock
+from taptrading.errors import ApiError, Refusal
+from taptrading.limits import LIMITS, PRESETS_MICROS
+from taptrading.replies import (
+    NO_STORE,
+    Receive,
+    Reply,
+    Scope,
+    Send,
+    answer,
+    encode,
+    header,
+    refused,
+    request_id,
+)
+from taptrading.rfc3339 import parse_us
+from taptrading.threads import in_thread
+
+logger = logging.getLogger(__name__)
+
+STEPS_MAX: Final = 1_000
+STEP_MAX_S: Final = 86_400
+STEPS_DEFAULT: Final = 120
+_ALLOW: Final = (b"allow", b"GET, HEAD, OPTIONS")
+_UNIX_S_MAX: Final = 253_402_300_799  # the year 9999
+
+
+def config_json() -> dict[str, Any]:
+    return {
+        "domain": settings.DOMAIN,
+        "chain_id": settings.CHAIN_ID,
+        "version": 1,
+        "presets_micros": list(PRESETS_MICROS),
+        "column_s": LIMITS.column_s,
+        "band_cents": LIMITS.band_cents,
+        "columns": LIMITS.columns,
+        "bands": LIMITS.bands,
+        "locked_columns": LIMITS.locked_columns,
+        "edge_bps": LIMITS.edge_bps,
+        "index_hz": LIMITS.index_hz,
+        "pricing_delay_ms": LIMITS.pricing_delay_ms,
+        "rate_max_bps": LIMITS.rate_max_bps,
+        "demo": settings.DEMO,
+    }
+
+
+async def get_config(scope: Scope) -> Reply:
+    body = encode(config_json())
+    tag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
+    headers = ((b"etag", tag.encode()), (b"cache-control", b"no-cache"))
+    if header(scope, b"if-none-match") == tag:
+        return Reply(304, b"", headers)
+    return Reply(200, body, headers)
+
+
+async def get_status(scope: Scope) -> Reply:
+    return Reply(200, encode(board.status_json(clock.now_us())))
+
+
+async def get_price(scope: Scope) -> Reply:
+    """Raises ApiError (price_stale) before the first tick."""
+    price = board.price_json(clock.now_ms())
+    if price is None:
+        raise ApiError("price_stale", "There is no price yet.")
+    return Reply(200, encode(price))
+
+
+async def get_grid(scope: Scope) -> Reply:
+    return Reply(200, quotes.grid_bytes(clock.now_us()))
+
+
+async def get_prices(scope: Scope) -> Reply:
+    """Raises ApiError (invalid_request)."""
+    query = PricesQuery.of(scope["query_string"], clock.now_us())
+    candles = await in_thread(recorder.ohlc, *query)
+    return Reply(
+        200,
+        encode(
+            [
+                {
+                    "at": clock.iso_ms(candle.at_us),
+                    "open_cents": candle.open_cents,
+                    "low_cents": candle.low_cents,
+                    "high_cents": candle.high_cents,
+                    "close_cents": candle.close_cents,
+                }
+                for candle in candles
+            ]
+        ),
+    )
+
+
+class PricesQuery(NamedTuple):
+    from_us: int
+    to_us: int
+    step_s: int
+
+    @classmethod
+    def of(cls, query_string: bytes, now_us: int) -> "PricesQuery":
+        """`from` and `to` in RFC 3339 or Unix seconds; without them the newest steps.
+
+        Raises ApiError (invalid_request).
+        """
+        query = _single_values(query_string)
+        step_s = _step_s(query.get("step_s", str(LIMITS.column_s)))
+        step_us = step_s * clock.US_PER_S
+        to_us = _instant_us(query, "to", now_us)
+        from_us = _instant_us(query, "from", to_us - STEPS_DEFAULT * step_us)
+        if not from_us < to_us:
+            raise ApiError("invalid_request", "`from` must be before `to`.")
+        if to_us - from_us > STEPS_MAX * step_us:
+            raise ApiError("invalid_request", "That is too many steps.", steps_max=STEPS_MAX)
+        return cls(from_us, to_us, step_s)
+
+
+def _single_values(query_string: bytes) -> dict[str, str]:
+    try:
+        values = parse_qs(
+            query_string.decode("ascii"), keep_blank_values=True, max_num_fields=20, errors="strict"
+        )
+    except ValueError:
+        raise ApiError("invalid_request", "The query cannot be read.") from None
+    for name, given in values.items():
+        if len(given) > 1:
+            raise ApiError("invalid_request", f"`{name}` stands more than once.")
+    return {name: given[0] for name, given in values.items()}
+
+
+def _step_s(text: str) -> int:
+    if text.isascii() and text.isdecimal() and len(text) <= 5 and 1 <= int(text) <= STEP_MAX_S:
+        return int(text)
+    raise ApiError("invalid_request", f"`step_s` is an integer in 1 … {STEP_MAX_S}.")
+
+
+def _instant_us(query: dict[str, str], name: str, default_us: int) -> int:
+    text = query.get(name)
+    if text is None:
+        return default_us
+    if text.isascii() and text.isdecimal() and len(text) <= 12 and int(text) <= _UNIX_S_MAX:
+        return int(text) * clock.US_PER_S
+    # A plus sign that was not escaped in the query arrives as a blank.
+    found_us = parse_us(text.replace(" ", "+"))
+    if found_us is None:
+        raise ApiError("invalid_request", f"`{name}` is an RFC 3339 time or Unix seconds.")
+    return found_us
+
+
+Handler = Callable[[Scope], Awaitable[Reply]]
+
+ROUTES: Final[dict[str, Handler]] = {
+    "/api/v1/config": get_config,
+    "/api/v1/status": get_status,
+    "/api/v1/price": get_price,
+    "/api/v1/prices": get_prices,
+    "/api/v1/grid": get_grid,
+}
+
+
+async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    """`scope["path"]` is one of ROUTES, with or without a slash at its end."""
+    id = request_id(scope)
+    reply = await _reply(scope, ROUTES[scope["path"].removesuffix("/")], id)
+    await answer(scope, send, reply, id)
+
+
+async def _reply(scope: Scope, handler: Handler, id: str) -> Reply:
+    if scope["method"] == "OPTIONS":
+        return Reply(204, b"", (_ALLOW, NO_STORE))
+    if scope["method"] not in ("GET", "HEAD"):
+        return refused(Refusal("method_not_allowed"), id, _ALLOW)
+    try:
+        return await handler(scope)
+    except ApiError as error:
+        return refused(error.refusal, id)
+    except DatabaseError as error:
+        logger.warning("request %s: %s", id, error)
+        return refused(Refusal("dependency_unavailable"), id)
