@@ -1,7 +1,6 @@
 """The feed put together from the settings: which sources, which Redis, which clock."""
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -51,14 +50,12 @@ async def run(stop: asyncio.Event, on_column_closed: Sequence[OnColumnClosed] = 
     async with connect(settings.REDIS_URL) as redis:
         publisher = Publisher(redis, hub.publish)
         feed = Feed(pipeline, publisher, receive_clock, on_column_closed)
-        helpers = [
-            asyncio.create_task(publisher.run(), name="publish"),
-            asyncio.create_task(hear_overrides(redis, feed.hear), name="hear-overrides"),
-        ]
-        try:
+        # A helper that breaks takes the process with it: half a feed would go unnoticed.
+        async with asyncio.TaskGroup() as group:
+            helpers = [
+                group.create_task(publisher.run(), name="publish"),
+                group.create_task(hear_overrides(redis, feed.hear), name="hear-overrides"),
+            ]
             await feed.run(stop)
-        finally:
             for helper in helpers:
                 helper.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await helper

@@ -13,7 +13,6 @@ from functools import partial
 from typing import Final, ParamSpec, Protocol, TypeVar
 
 from django.db import Error as DatabaseError
-from django.db import connection
 from redis.exceptions import RedisError
 
 from pricefeed import counts, overrides, recorder
@@ -157,12 +156,16 @@ class Feed:
         except DatabaseError as error:
             counts.record_failures.inc()
             log.error("action=record_ticks failed count=%d why=%s", len(ticks), error)
-            await self._in_database(connection.close)
-            await self._in_database(recorder.relax_sync)
+            await self._reconnect()
             return []
         counts.ticks.inc(len(ticks))
         self._ring(self._newest, ticks[-1])
         return ticks
+
+    async def _reconnect(self) -> None:
+        with contextlib.suppress(DatabaseError):
+            await self._in_database(recorder.disconnect)
+            await self._in_database(recorder.relax_sync)
 
     def _ring(self, before: TickRecord | None, newest: TickRecord) -> None:
         """Tell that a column has its last vertex; while one call is under way, no second."""
@@ -218,6 +221,6 @@ class Feed:
         return await loop.run_in_executor(self._database, partial(deed, *args, **kwargs))
 
     def _close(self) -> None:
-        self._database.submit(connection.close).result()
+        self._database.submit(recorder.disconnect).result()
         self._database.shutdown()
         self._bell.shutdown(cancel_futures=True)

@@ -56,6 +56,11 @@ def relax_sync() -> None:
             cursor.execute("PRAGMA synchronous=NORMAL")
 
 
+def disconnect() -> None:
+    """Close this thread's connection; the next statement opens another."""
+    connection.close()
+
+
 def record(ticks: Sequence[TickRecord], recorded_at_us: int) -> None:
     """All of them or none. Raises django.db.Error."""
     with transaction.atomic():

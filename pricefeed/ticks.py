@@ -167,7 +167,7 @@ class Gate:
                 events.append(Event(received_us, self._source, self._price_of(reading)))
         except BadMessage as bad:
             self._refused(str(bad))
-        except (KeyError, IndexError, TypeError, ValueError):
+        except (AttributeError, KeyError, IndexError, TypeError, ValueError):
             self._refused("unknown_form")
         return events
 

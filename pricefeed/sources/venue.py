@@ -110,6 +110,9 @@ class VenueSource:
             except (OSError, TimeoutError, WebSocketException) as error:
                 self._count_oversize(error)
                 why = f"{type(error).__name__}: {error}"[:200]
+            except Exception:  # a fault of ours in one venue must not silence the others
+                log.exception("source=%s action=listen failed", self.name)
+                why = "a fault of this program"
             self._drop()
             wait_s = backoff_s(self._failures, self._patience, self._draw)
             self._failures += 1

@@ -27,6 +27,14 @@ class Heard:
         return [None if e.price_nanos is None else e.price_nanos / CENT for e in events]
 
 
+@pytest.mark.parametrize("reader", [BinanceReader(), CoinbaseReader(), KrakenReader()])
+@pytest.mark.parametrize("frame", ["5", '"text"', "null", '{"type":5,"data":[]}', "[[],[],[]]"])
+def test_read_any_venue_when_the_form_is_unknown_then_no_price(reader: Reader, frame: str) -> None:
+    heard = Heard(reader)
+    assert heard.take(frame) == []
+    assert heard.refused in ([], ["unknown_form"])
+
+
 def book_ticker(u: int, bid: str, ask: str, symbol: str = "BTCUSDT") -> dict[str, Any]:
     data = {"u": u, "s": symbol, "b": bid, "B": "3.7", "a": ask, "A": "1.5"}
     return {"stream": f"{symbol.lower()}@bookTicker", "data": data}
