@@ -78,7 +78,8 @@ def request_id(request: HttpRequest) -> str:
 
 
 class RequestIdMiddleware:
-    """Gives every reply its X-Request-ID, and every error below /api/ the contract's body."""
+    """Gives every reply its X-Request-ID, and every error below /api/ the contract's body; there
+    a trailing slash makes no difference."""
 
     sync_capable = True
     async_capable = True
@@ -93,6 +94,8 @@ class RequestIdMiddleware:
         self, request: HttpRequest
     ) -> HttpResponseBase | Coroutine[Any, Any, HttpResponseBase]:
         request.META[_REQUEST_ID] = new_request_id(request.headers.get("X-Request-ID", ""))
+        if request.path_info.startswith("/api/"):
+            request.path_info = request.path_info.removesuffix("/")
         if self.is_async:
             return self._respond(request)
         return self._finish(request, self.get_response(request))

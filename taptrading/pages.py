@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from django.db.models import Model, QuerySet
+from django.urls import register_converter
 from rest_framework.pagination import BasePagination
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -87,3 +88,21 @@ class CursorPage(BasePagination):
 def _query_parameter(name: str, most: int, description: str) -> dict[str, Any]:
     schema = {"type": "integer", "minimum": 1, "maximum": most}
     return {"name": name, "in": "query", "schema": schema, "description": description}
+
+
+class IdConverter:
+    """`<id:…>` in a path: a minted id; anything else is not found."""
+
+    regex = "[1-9][0-9]{0,18}"
+
+    def to_python(self, value: str) -> int:
+        number = int(value)
+        if number > MAX_INT:
+            raise ValueError("an id has 63 bits")
+        return number
+
+    def to_url(self, value: int) -> str:
+        return str(value)
+
+
+register_converter(IdConverter, "id")

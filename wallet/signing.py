@@ -10,8 +10,8 @@ from typing import Final
 from coincurve import PublicKey
 from sha3 import keccak_256
 
-from taptrading.clock import US_PER_S
-from taptrading.errors import Broken
+from taptrading.clock import US_PER_S, iso_ms
+from taptrading.errors import Broken, Refusal
 from taptrading.limits import LIMITS
 
 SIGNATURE_BYTES: Final = 65
@@ -159,6 +159,23 @@ def check_timestamp(timestamp_s: int, now_us: int) -> str | None:
     if age_us < -LIMITS.signature_future_s * US_PER_S:
         return "timestamp_in_future"
     return None
+
+
+def check_signer(
+    text: bytes, signature: bytes, wallet: str, timestamp_s: int, now_us: int
+) -> Refusal | None:
+    """`bad_signature` unless the wallet itself signed `text`, then the age of the request."""
+    recovered = recover_text(text, signature)
+    if recovered != wallet:
+        detail = {
+            "signed_text": text.decode(),
+            "recovered": recovered,
+            "expected": wallet,
+            "skew_ms": now_us // 1_000 - timestamp_s * 1_000,
+        }
+        return Refusal("bad_signature", detail)
+    code = check_timestamp(timestamp_s, now_us)
+    return None if code is None else Refusal(code, {"server_time": iso_ms(now_us)})
 
 
 def mask(address: str) -> str:

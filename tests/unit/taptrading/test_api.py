@@ -23,7 +23,7 @@ from taptrading.errors import ApiError, DependencyError
 
 class Probe(api.StrictSerializer):
     amount_micros = api.IntField(required=False)
-    label = api.TextField(required=False)
+    note = api.TextField(required=False)
 
 
 class OpenView(APIView):
@@ -86,8 +86,8 @@ def assert_error(response: Any, status: int, code: str) -> dict[str, Any]:
 
 
 def test_post_when_well_formed_then_echoed(client: Client) -> None:
-    response = post(client, '{"amount_micros": 9223372036854775807, "label": " é "}')
-    assert response.json() == {"amount_micros": 2**63 - 1, "label": " é "}
+    response = post(client, '{"amount_micros": 9223372036854775807, "note": " é "}')
+    assert response.json() == {"amount_micros": 2**63 - 1, "note": " é "}
 
 
 @pytest.mark.parametrize(
@@ -113,12 +113,12 @@ def test_post_when_well_formed_then_echoed(client: Client) -> None:
         '{"amount_micros": 01}',
         '{"amount_micros": ' + "9" * 5_000 + "}",
         '{"amount_micros": 1, "amount_micros": 1}',
-        '{"label": {"a": 1, "a": 2}}',
-        '{"label": 5}',
-        '{"label": true}',
-        '{"label": "\\ud800"}',
+        '{"note": {"a": 1, "a": 2}}',
+        '{"note": 5}',
+        '{"note": true}',
+        '{"note": "\\ud800"}',
         '{"\\udfff": 1}',
-        '{"label": "\\u0000"}',
+        '{"note": "\\u0000"}',
         '{"colour": "red"}',
         "[" * 8_000,
         b"\xff\xfe{}",
@@ -146,8 +146,8 @@ def test_post_when_an_unknown_field_then_named(client: Client) -> None:
 
 
 def test_post_when_a_byte_too_long_then_too_large(client: Client) -> None:
-    frame = len('{"label": ""}')
-    fitting = '{"label": "' + "a" * (16 * 1024 - frame) + '"}'
+    frame = len('{"note": ""}')
+    fitting = '{"note": "' + "a" * (16 * 1024 - frame) + '"}'
     assert post(client, fitting).status_code == 200
     assert_error(post(client, fitting + " "), 413, "too_large")
 

@@ -1,0 +1,229 @@
+"""What wallet's resources take and give: names, types and forms of the contract."""
+
+from datetime import datetime
+from typing import Any, Final
+
+from django.conf import settings
+from rest_framework import serializers
+
+from taptrading import clock, rfc3339
+from taptrading.limits import LIMITS
+from taptrading.strict import IntField, StrictSerializer, TextField
+from wallet import signing
+from wallet.eip4361 import MESSAGE_CHARACTERS_MAX
+from wallet.models import Deposit, LedgerEntry, SessionKey, Withdrawal
+
+# Far above any real event, far below what would overflow a balance.
+EVENT_MAX_MICROS: Final = 10**17
+
+END_OF_TIME_S: Final = 253_402_300_799  # of a datetime: the last second of the year 9999
+
+_ADDRESS: Final = "`0x` and 40 hex digits, any case in, lower case out."
+_TIME: Final = "RFC 3339, UTC, `Z`, three fraction digits."
+
+
+# Fields
+
+
+class AddressField(TextField):
+    """-> lower case."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"help_text": _ADDRESS, **options})
+
+    def to_internal_value(self, data: Any) -> str:
+        address = signing.parse_address(super().to_internal_value(data))
+        if address is None:
+            raise serializers.ValidationError("An address is 0x and 40 hex digits.")
+        return address
+
+
+class SignatureField(TextField):
+    """-> 65 bytes."""
+
+    def to_internal_value(self, data: Any) -> bytes:  # type: ignore[override]
+        signature = signing.parse_signature(super().to_internal_value(data))
+        if signature is None:
+            raise serializers.ValidationError("A signature is 0x and 130 hex digits.")
+        return signature
+
+
+class NonceField(TextField):
+    def to_internal_value(self, data: Any) -> str:
+        nonce = signing.parse_nonce(super().to_internal_value(data))
+        if nonce is None:
+            raise serializers.ValidationError("A nonce is a lower-case hyphenated UUID.")
+        return nonce
+
+
+class LabelField(TextField):
+    def to_internal_value(self, data: Any) -> str:
+        label = signing.parse_label(super().to_internal_value(data))
+        if label is None:
+            raise serializers.ValidationError("A label is 1 to 64 printable ASCII characters.")
+        return label
+
+
+class TimeField(serializers.CharField):
+    """Aware datetime out as the wire has it; RFC 3339 text in -> us."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"help_text": _TIME, **options})
+
+    def to_internal_value(self, data: Any) -> int:  # type: ignore[override]
+        at_us = rfc3339.parse_us(super().to_internal_value(data))
+        if at_us is None:
+            raise serializers.ValidationError("A time is RFC 3339 with an offset.")
+        return at_us
+
+    def to_representation(self, value: datetime) -> str:  # type: ignore[override]
+        return clock.iso_ms(clock.to_us(value))
+
+
+class IdField(serializers.CharField):
+    """Ids are text on the wire: they do not fit a JavaScript number."""
+
+
+# Signing in
+
+
+class NonceInput(StrictSerializer):
+    """Nothing: `{}`."""
+
+
+class NonceOutput(serializers.Serializer[Any]):
+    nonce = serializers.CharField()
+    expires_at = serializers.CharField(help_text=_TIME)
+
+
+class LoginInput(StrictSerializer):
+    message = TextField(max_length=MESSAGE_CHARACTERS_MAX, help_text="A message of EIP-4361.")
+    signature = TextField(help_text="`0x` and 130 hex digits.")
+
+
+class WalletOutput(serializers.Serializer[Any]):
+    address = serializers.CharField()
+    balance_micros = serializers.IntegerField()
+    held_micros = serializers.IntegerField()
+    open_stake_micros = serializers.IntegerField()
+    frozen = serializers.BooleanField()
+
+
+class LoginOutput(serializers.Serializer[Any]):
+    token = serializers.CharField()
+    expires_at = serializers.CharField(help_text=_TIME)
+    wallet = WalletOutput()
+
+
+# The ledger
+
+
+class LedgerQuery(serializers.Serializer[Any]):
+    kind = serializers.ChoiceField(LedgerEntry.Kind.choices, required=False)
+    to = TimeField(required=False)
+
+    def get_fields(self) -> Any:
+        return {**super().get_fields(), "from": TimeField(required=False)}
+
+
+class LedgerOutput(serializers.Serializer[Any]):
+    entry_id = IdField()
+    kind = serializers.ChoiceField(LedgerEntry.Kind.choices)
+    reference = serializers.CharField()
+    amount_micros = serializers.IntegerField(help_text="Signed: this wallet's side.")
+    balance_after_micros = serializers.IntegerField()
+    created_at = TimeField()
+
+
+class LedgerPage(serializers.Serializer[Any]):
+    results = LedgerOutput(many=True)
+    next = serializers.CharField(allow_null=True, help_text="A relative URL.")
+
+
+# Deposits and withdrawals
+
+
+class DepositInput(StrictSerializer):
+    amount_micros = IntField(min_value=1, max_value=LIMITS.deposit_max_micros)
+
+
+class DepositOutput(serializers.Serializer[Any]):
+    deposit_id = IdField(source="pk")
+    status = serializers.ChoiceField(Deposit.Status.choices)
+    amount_micros = serializers.IntegerField()
+    created_at = TimeField()
+
+
+class WithdrawalInput(StrictSerializer):
+    amount_micros = IntField(min_value=1)
+    to_address = AddressField()
+    nonce = NonceField()
+    timestamp = IntField()
+    chain_id = IntField()
+    signature = SignatureField()
+
+
+class WithdrawalOutput(serializers.Serializer[Any]):
+    withdrawal_id = IdField(source="pk")
+    status = serializers.ChoiceField(Withdrawal.Status.choices)
+    amount_micros = serializers.IntegerField()
+    to_address = serializers.CharField()
+    created_at = TimeField()
+
+
+# Session keys
+
+
+class SessionKeyInput(StrictSerializer):
+    wallet = AddressField()
+    key = AddressField()
+    label = LabelField()  # type: ignore[assignment]
+    expires_at = IntField(max_value=END_OF_TIME_S, help_text="Unix seconds.")
+    max_stake_micros = IntField(min_value=1)
+    max_total_micros = IntField(min_value=1)
+    nonce = NonceField()
+    timestamp = IntField()
+    chain_id = IntField()
+    signature = SignatureField()
+
+
+class SessionKeyOutput(serializers.Serializer[Any]):
+    key_id = IdField(source="pk")
+    wallet = serializers.CharField(source="wallet.address")
+    key = serializers.CharField(source="address")
+    label = serializers.CharField()  # type: ignore[assignment]
+    expires_at = serializers.SerializerMethodField(help_text="Unix seconds, as signed.")
+    max_stake_micros = serializers.IntegerField()
+    max_total_micros = serializers.IntegerField()
+    used_micros = serializers.IntegerField()
+    nonce = serializers.CharField()
+    timestamp = serializers.IntegerField()
+    chain_id = serializers.SerializerMethodField()
+    signature = serializers.SerializerMethodField()
+    revoked_at = TimeField(allow_null=True)
+
+    def get_expires_at(self, key: SessionKey) -> int:
+        return clock.to_us(key.expires_at) // clock.US_PER_S
+
+    def get_chain_id(self, key: SessionKey) -> int:
+        return settings.CHAIN_ID
+
+    def get_signature(self, key: SessionKey) -> str:
+        return "0x" + bytes(key.signature).hex()
+
+
+# Custody
+
+
+class CustodyEventInput(StrictSerializer):
+    event_id = TextField(max_length=100)
+    type = serializers.ChoiceField(
+        ["deposit.confirmed", "withdrawal.completed", "withdrawal.failed"]
+    )
+    reference = TextField(max_length=100, allow_blank=True)
+    address = AddressField()
+    amount_micros = IntField(min_value=1, max_value=EVENT_MAX_MICROS)
+
+
+class CustodyEventOutput(serializers.Serializer[Any]):
+    outcome = serializers.ChoiceField(["applied", "repeated", "unmatched"])

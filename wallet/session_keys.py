@@ -1,0 +1,71 @@
+"""Session keys: authorised by the wallet's own signature, which needs no session beside it."""
+
+from typing import Any
+
+from django.conf import settings
+
+from taptrading import clock
+from taptrading.errors import ApiError, Refusal
+from wallet import link, signing
+from wallet.keys import AuthorizeKey, RevokeKey
+from wallet.models import SessionKey, Wallet
+
+
+def authorize(fields: dict[str, Any], now_us: int) -> SessionKey:
+    """Raises ApiError with the first refusal in the contract's order, or DependencyError."""
+    wallet: str = fields["wallet"]
+    if fields["chain_id"] != settings.CHAIN_ID:
+        raise ApiError("wrong_chain", chain_id=settings.CHAIN_ID)
+    text = signing.session_key_text(
+        settings.DOMAIN,
+        settings.CHAIN_ID,
+        wallet,
+        fields["key"],
+        fields["label"],
+        fields["max_stake_micros"],
+        fields["max_total_micros"],
+        fields["expires_at"],
+        fields["nonce"],
+        fields["timestamp"],
+    )
+    refusal = signing.check_signer(text, fields["signature"], wallet, fields["timestamp"], now_us)
+    refusal = refusal or _check_terms(fields["key"], wallet, fields["expires_at"], now_us)
+    if refusal is not None:
+        raise ApiError.of(refusal)
+    wallet_id = Wallet.objects.filter(address=wallet).values_list("id", flat=True).first()
+    if wallet_id is None:
+        raise ApiError("unknown_wallet")
+    outcome = link.call(_command(wallet_id, fields))
+    if isinstance(outcome, Refusal):
+        raise ApiError.of(outcome)
+    return SessionKey.objects.select_related("wallet").get(pk=outcome.id)
+
+
+def _check_terms(key: str, wallet: str, expires_at_s: int, now_us: int) -> Refusal | None:
+    """What makes no sense, however well it is signed."""
+    if key == wallet:
+        return Refusal("invalid_request", {"field": "key"}, "A wallet needs no key but itself.")
+    if expires_at_s * clock.US_PER_S <= now_us:
+        return Refusal("invalid_request", {"field": "expires_at"}, "The key would be expired.")
+    return None
+
+
+def _command(wallet_id: int, fields: dict[str, Any]) -> AuthorizeKey:
+    return AuthorizeKey(
+        wallet_id=wallet_id,
+        key=fields["key"],
+        label=fields["label"],
+        max_stake_micros=fields["max_stake_micros"],
+        max_total_micros=fields["max_total_micros"],
+        expires_at_us=fields["expires_at"] * clock.US_PER_S,
+        nonce=fields["nonce"].replace("-", ""),
+        timestamp=fields["timestamp"],
+        signature=fields["signature"],
+    )
+
+
+def revoke(wallet_id: int, key_id: int) -> None:
+    """Raises ApiError (not_found). A key that is revoked already stays so."""
+    outcome = link.call(RevokeKey(wallet_id, key_id))
+    if isinstance(outcome, Refusal):
+        raise ApiError.of(outcome)

@@ -1,0 +1,112 @@
+"""Withdrawals: asked for by a session and signed by its wallet, then moved forward step by step.
+
+    held -> approved -> sent -> completed | failed
+         -> rejected | cancelled
+
+The writer decides each step; this file asks for it.
+"""
+
+import logging
+from typing import Any, Final
+
+from django.conf import settings
+from django.db.models import QuerySet
+
+from taptrading import clock
+from taptrading.errors import ApiError, Refusal
+from taptrading.limits import LIMITS
+from wallet import link, signing
+from wallet.custody import Custodian
+from wallet.models import Withdrawal
+from wallet.protocol import Command
+from wallet.transfers import (
+    ApproveWithdrawal,
+    CancelWithdrawal,
+    MarkSent,
+    RequestWithdrawal,
+)
+
+log = logging.getLogger(__name__)
+
+Status = Withdrawal.Status
+POLICY: Final = "policy"  # approves what needs no person
+STEP_MAX: Final = 200  # withdrawals that one run moves from one state to the next
+
+
+def request(wallet_id: int, address: str, fields: dict[str, Any], now_us: int) -> Withdrawal:
+    """Raises ApiError with the first refusal in the contract's order, or DependencyError."""
+    if fields["chain_id"] != settings.CHAIN_ID:
+        raise ApiError("wrong_chain", chain_id=settings.CHAIN_ID)
+    text = signing.withdrawal_text(
+        settings.DOMAIN,
+        settings.CHAIN_ID,
+        address,
+        fields["amount_micros"],
+        fields["to_address"],
+        fields["nonce"],
+        fields["timestamp"],
+    )
+    refusal = signing.check_signer(text, fields["signature"], address, fields["timestamp"], now_us)
+    if refusal is not None:
+        raise ApiError.of(refusal)
+    command = RequestWithdrawal(
+        wallet_id=wallet_id,
+        amount_micros=fields["amount_micros"],
+        to_address=fields["to_address"],
+        nonce=fields["nonce"].replace("-", ""),
+        timestamp=fields["timestamp"],
+        signature=fields["signature"],
+    )
+    return Withdrawal.objects.get(pk=_carry_out(command))
+
+
+def cancel(wallet_id: int, withdrawal_id: int) -> Withdrawal:
+    """Raises ApiError: not_found, or invalid_request when it is no longer held."""
+    return Withdrawal.objects.get(pk=_carry_out(CancelWithdrawal(wallet_id, withdrawal_id)))
+
+
+def _carry_out(command: Command) -> int:
+    outcome = link.call(command)
+    if isinstance(outcome, Refusal):
+        raise ApiError.of(outcome)
+    return int(outcome.id)
+
+
+def advance(custodian: Custodian, now_us: int) -> None:
+    """Move every withdrawal that can move one step or more. Safe to run twice, or at once.
+
+    A payout is asked for before it is marked as sent: a run that dies between the two asks
+    again, and the custodian knows the id.
+    """
+    for row in _in_state(Status.HELD).filter(
+        amount_micros__lte=LIMITS.withdrawal_approval_micros,
+        approve_after__lte=clock.from_us(now_us),
+    )[:STEP_MAX]:
+        link.call(ApproveWithdrawal(row.pk, POLICY))
+    for row in _in_state(Status.APPROVED)[:STEP_MAX]:
+        _send(custodian, row)
+    for row in _in_state(Status.SENT)[:STEP_MAX]:
+        _ask(custodian, row)
+
+
+def _in_state(status: Status) -> QuerySet[Withdrawal]:
+    # SQLite takes a partial index only for its condition written out, not for parameters.
+    open_ones = Withdrawal.objects.extra(where=["status IN ('held', 'approved', 'sent')"])
+    return open_ones.filter(status=status).order_by("id")
+
+
+def _send(custodian: Custodian, row: Withdrawal) -> None:
+    try:
+        custodian.send(row.pk, row.to_address, row.amount_micros)
+    except Exception:
+        # One payout that cannot go out must not keep the others waiting; the next run tries again.
+        log.exception("withdrawal %s to %s not sent", row.pk, signing.mask(row.to_address))
+        return
+    link.call(MarkSent(row.pk))
+
+
+def _ask(custodian: Custodian, row: Withdrawal) -> None:
+    try:
+        custodian.ask(row.pk)
+    except Exception:
+        log.exception("no answer about withdrawal %s", row.pk)
