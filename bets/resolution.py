@@ -19,7 +19,7 @@ SETTLED: Final = "settled"
 VOID: Final = "void"
 
 # Reasons for VOID. Missing data is never a loss for the trader.
-NO_TICKS: Final = "no_ticks"  # nothing was recorded that belongs to the column's path
+NO_TICKS: Final = "no_ticks"  # nothing from the column's start on was recorded in time
 NOT_RECORDED: Final = "not_recorded"  # nothing that reaches the end was recorded in time
 GAP: Final = "gap"  # the path has no beginning, or neighbours lie too far apart
 
@@ -55,6 +55,7 @@ class ColumnDecision:
 class _Path(NamedTuple):
     vertices: list[Vertex]
     has_start: bool
+    has_inside: bool  # a tick at the start mark counts
     has_end: bool
 
 
@@ -90,8 +91,13 @@ def outcome(decision: ColumnDecision, low_cents: int, high_cents: int) -> Outcom
     """
     if decision.low_cents is None or decision.high_cents is None:
         return "VOID"
-    touched = decision.low_cents < high_cents and decision.high_cents >= low_cents
+    touched = touches(decision.low_cents, decision.high_cents, low_cents, high_cents)
     return "HIT" if touched else "MISS"
+
+
+def touches(path_low_cents: int, path_high_cents: int, low_cents: int, high_cents: int) -> bool:
+    """Whether a path between these extremes has a point in the half-open band."""
+    return path_low_cents < high_cents and path_high_cents >= low_cents
 
 
 def _path(column_start: int, ticks: Sequence[Vertex], limits: Limits) -> _Path:
@@ -101,7 +107,12 @@ def _path(column_start: int, ticks: Sequence[Vertex], limits: Limits) -> _Path:
     before = [v for v in ticks if v.at_ms <= start_ms][-1:]
     inside = [v for v in ticks if start_ms < v.at_ms < end_ms]
     after = [v for v in ticks if v.at_ms >= end_ms][:1]
-    return _Path(before + inside + after, bool(before), bool(after))
+    return _Path(
+        vertices=before + inside + after,
+        has_start=bool(before),
+        has_inside=bool(inside) or any(v.at_ms == start_ms for v in before),
+        has_end=bool(after),
+    )
 
 
 def _decision(column_start: int, path: _Path, limits: Limits) -> ColumnDecision:
@@ -128,7 +139,7 @@ def _decision(column_start: int, path: _Path, limits: Limits) -> ColumnDecision:
 
 def _void_reason(path: _Path, max_gap_ms: int | None, limits: Limits) -> str:
     """Why the column is void; empty when it is settled."""
-    if not path.vertices:
+    if not path.has_inside and not path.has_end:
         return NO_TICKS
     if not path.has_end:
         return NOT_RECORDED

@@ -133,15 +133,19 @@ class WriterServer:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), IDLE_S)
             self._wake.clear()
-            for commands in self.writer.due(clock.now_us()):
-                self._run(commands)
+            self._run_due()
             while self._inbox:
                 self._run_inbox()
                 await asyncio.sleep(0)  # read what has arrived meanwhile, send the answers
-                for commands in self.writer.due(clock.now_us()):
-                    self._run(commands)
+                self._run_due()
             if self._stopping:
                 return
+
+    def _run_due(self) -> None:
+        """What is due, in batches that leave room for the inbox between them."""
+        for commands in self.writer.due(clock.now_us()):
+            self._run(commands)
+            self._wake.set()  # there may be more of it
 
     def _run_inbox(self) -> None:
         """One batch: whole requests, as many as fit."""

@@ -1,0 +1,169 @@
+"""The small ASGI application of POST /api/v1/bets, /bets/batch and /bets/check.
+
+It stands in front of Django, which would cost more than the bet itself. The sockets place their
+bets through `place_from_socket`, the same way in.
+"""
+
+import asyncio
+from typing import Any, Final
+
+import msgspec
+from django.conf import settings
+
+from bets.entry import BetRequest, Entry, parse
+from bets.placing import PlaceOutcome
+from bets.quotes import quotes
+from pricefeed.board import board
+from taptrading import clock, http
+from taptrading.api import error_body
+from taptrading.errors import ApiError, Refusal
+from taptrading.http import Headers, Receive, Scope, Send
+from taptrading.limiter import TokenBuckets, Verdict
+from taptrading.limits import LIMITS
+from taptrading.strict import parse_json_object
+from wallet.directory import directory
+
+entry: Final = Entry(board, quotes, directory, settings.DOMAIN, settings.CHAIN_ID)
+addresses: Final = TokenBuckets(
+    burst=LIMITS.address_burst, period_us=clock.US_PER_S // LIMITS.address_rate_per_s
+)
+
+_BATCH_OF: Final = msgspec.json.Decoder(dict[str, list[msgspec.Raw]]).decode
+
+
+async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    """POST only: whoever routes here has looked at the method."""
+    request_id = http.request_id(scope)
+    verdict = addresses.take(http.client_address(scope), clock.now_us())
+    try:
+        if not verdict.allowed:
+            raise ApiError("rate_limited", retry_after_ms=verdict.retry_after_s * 1_000)
+        kind = scope["path"].rstrip("/").rpartition("/")[2]
+        limit = LIMITS.batch_body_bytes if kind == "batch" else LIMITS.body_bytes
+        body = await http.read_body(receive, limit)
+        if kind == "batch":
+            status, answer, headers = await _batch(body, verdict, request_id)
+        elif kind == "check":
+            status, answer, headers = await _check(body, verdict)
+        else:
+            status, answer, headers = await _place(body, verdict, request_id)
+    except ApiError as error:
+        await http.refuse(send, error.refusal, request_id, _headers(verdict))
+        return
+    await http.reply(send, status, http.encode(answer), request_id, headers)
+
+
+Answer = tuple[int, dict[str, Any], Headers]
+
+
+async def _place(body: bytes, verdict: Verdict, request_id: str) -> Answer:
+    outcome = await _outcome(body)
+    headers = _headers(verdict, outcome)
+    refusal = _refusal(outcome)
+    if refusal is None:
+        assert isinstance(outcome, PlaceOutcome)
+        return 202, _accepted(outcome), headers
+    if refusal.status in (429, 503):
+        headers.append((b"retry-after", str(http.retry_after_s(refusal)).encode()))
+    return refusal.status, error_body(refusal, request_id), headers
+
+
+async def _check(body: bytes, verdict: Verdict) -> Answer:
+    """What the answer would be now. A request of the wrong form is refused, not answered."""
+    request = parse(body)
+    if isinstance(request, Refusal):
+        raise ApiError.of(request)
+    outcome = await entry.place(request, dry_run=True)
+    refusal = _refusal(outcome)
+    if refusal is not None and refusal.code == "invalid_request":
+        raise ApiError.of(refusal)
+    answer = {
+        "ok": refusal is None,
+        "rate_bps": entry.rate_bps(request),
+        "error": refusal and refusal.code,
+        "detail": refusal.detail if refusal else {},
+    }
+    return 200, answer, _headers(verdict)
+
+
+async def _batch(body: bytes, verdict: Verdict, request_id: str) -> Answer:
+    """Each of them as if it came alone, in order; one being refused says nothing of the next."""
+    outcomes = await asyncio.gather(*map(_outcome, _split(body)))
+    results: list[dict[str, Any]] = []
+    for outcome in outcomes:
+        refusal = _refusal(outcome)
+        if refusal is None:
+            assert isinstance(outcome, PlaceOutcome)
+            results.append({"status": 202, "bet": _accepted(outcome)})
+        else:
+            results.append({"status": refusal.status, **error_body(refusal, request_id)})
+    return 200, {"results": results}, _headers(verdict, outcomes[-1])
+
+
+def _split(body: bytes) -> list[bytes]:
+    try:
+        envelope = _BATCH_OF(body)
+        if body.count(b'"bets"') != 1:
+            parse_json_object(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ApiError("invalid_request", problem=str(error)) from None
+    if set(envelope) != {"bets"} or not 1 <= len(envelope["bets"]) <= LIMITS.batch_bets:
+        raise ApiError(
+            "invalid_request", f'The body must be {{"bets": [1 to {LIMITS.batch_bets} bets]}}.'
+        )
+    return [bytes(raw) for raw in envelope["bets"]]
+
+
+async def _outcome(body: bytes) -> PlaceOutcome | Refusal:
+    request = parse(body)
+    return request if isinstance(request, Refusal) else await entry.place(request)
+
+
+async def place_from_socket(body: dict[str, Any], address: str) -> tuple[bool, dict[str, Any]]:
+    """(True, the accepted bet with cursor and balance) or (False, error, message, detail).
+
+    `body` is the decoded body of POST bets, its fields not checked yet.
+    """
+    outcome = await _outcome_from_socket(body, addresses.take(address, clock.now_us()))
+    refusal = _refusal(outcome)
+    if refusal is None:
+        assert isinstance(outcome, PlaceOutcome)
+        return True, {**_accepted(outcome), "cursor": outcome.cursor}
+    return False, {
+        "error": refusal.code,
+        "message": refusal.sentence,
+        "detail": refusal.detail,
+    }
+
+
+async def _outcome_from_socket(body: dict[str, Any], verdict: Verdict) -> PlaceOutcome | Refusal:
+    if not verdict.allowed:
+        return Refusal("rate_limited", {"retry_after_ms": verdict.retry_after_s * 1_000})
+    try:
+        request = msgspec.convert(body, BetRequest)
+    except msgspec.MsgspecError as error:
+        return Refusal("invalid_request", {"problem": str(error)})
+    return await entry.place(request)
+
+
+def _refusal(outcome: PlaceOutcome | Refusal) -> Refusal | None:
+    return outcome.refusal if isinstance(outcome, PlaceOutcome) else outcome
+
+
+def _accepted(outcome: PlaceOutcome) -> dict[str, Any]:
+    assert outcome.bet is not None
+    return {**outcome.bet, "balance_micros": outcome.balance_micros}
+
+
+def _headers(verdict: Verdict, outcome: PlaceOutcome | Refusal | None = None) -> Headers:
+    """The wallet's limit where the writer asked it, else the client address's."""
+    if isinstance(outcome, PlaceOutcome) and outcome.remaining >= 0:
+        reset_s = -(-outcome.wait_us // clock.US_PER_S)
+        limit, remaining = LIMITS.bet_burst, outcome.remaining
+    else:
+        limit, remaining, reset_s = verdict.limit, verdict.remaining, verdict.reset_s
+    return [
+        (b"ratelimit-limit", str(limit).encode()),
+        (b"ratelimit-remaining", str(remaining).encode()),
+        (b"ratelimit-reset", str(reset_s).encode()),
+    ]

@@ -1,0 +1,94 @@
+"""The writer process: the one that moves money."""
+
+import asyncio
+import logging
+import os
+import signal
+from typing import Any
+
+import redis.asyncio
+from django.conf import settings
+from django.core.management.base import BaseCommand
+from django.db import connection
+from redis.exceptions import RedisError
+
+from bets.handlers import game_handlers
+from bets.liabilities import current_exposure
+from bets.quotes import EXPOSURE_KEY, EXPOSURE_KIND
+from pricefeed.board import FEED_KEY, FEED_KIND, board
+from taptrading import hub
+from wallet.keys import KeyHandler
+from wallet.nonces import Nonces
+from wallet.server import WriterServer
+from wallet.transfers import TransferHandler
+from wallet.writer import Writer
+
+log = logging.getLogger(__name__)
+
+# Whoever starts late, or finds Redis emptied, knows the exposure again within this time.
+REPEAT_EXPOSURE_S = 1.0
+
+
+class Command(BaseCommand):
+    help = "Run the writer until SIGTERM or SIGINT."
+    requires_system_checks = []
+
+    def handle(self, **_: Any) -> None:
+        # Django forbids its database on an event loop's thread, for a loop that serves many. This
+        # one serves batches, one at a time, and each is meant to have the thread to itself.
+        os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
+        asyncio.run(_run())
+
+
+async def _run() -> None:
+    if connection.vendor == "sqlite":
+        with connection.cursor() as cursor:  # the writer retries by itself, and counts
+            cursor.execute("PRAGMA busy_timeout=100")
+    store = redis.asyncio.Redis.from_url(settings.REDIS_URL, socket_timeout=1.0)
+    server = _server(store)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, server.stop)
+    board.listeners.append(lambda _: server.wake())
+    hub.on(FEED_KIND, board.receive)
+    await _read_board(store)
+    tasks = [asyncio.create_task(hub.run()), asyncio.create_task(_repeat_exposure(server))]
+    try:
+        await server.serve()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await store.aclose()
+
+
+def _server(store: "redis.asyncio.Redis") -> WriterServer:
+    nonces = Nonces(node=settings.NODE)
+    handlers = [TransferHandler(), KeyHandler(), *game_handlers(nonces, board)]
+
+    async def publish(kind: str, payload: bytes) -> None:
+        await hub.publish(kind, payload)
+        if kind == EXPOSURE_KIND:
+            try:
+                await store.set(EXPOSURE_KEY, payload)
+            except RedisError as error:
+                log.warning("exposure not stored: %s", error)
+
+    return WriterServer(Writer(handlers, node=settings.NODE), settings.WRITER_SOCKET, publish)
+
+
+async def _read_board(store: "redis.asyncio.Redis") -> None:
+    """The price as it is now: the next message may be 100 ms away."""
+    try:
+        state = await store.get(FEED_KEY)
+    except RedisError as error:
+        log.warning("no price from Redis yet: %s", error)
+    else:
+        if state is not None:
+            board.receive(state)
+
+
+async def _repeat_exposure(server: WriterServer) -> None:
+    while True:
+        server.tell(current_exposure())
+        await asyncio.sleep(REPEAT_EXPOSURE_S)
