@@ -1,0 +1,123 @@
+"""`make run`: prepares the data folder and keeps every part of the platform running."""
+
+import asyncio
+import os
+import signal
+import sys
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from django.db import connections
+
+from ops import preparing
+from ops.child import die_with_parent
+from ops.console import Console
+from ops.lock import FolderLock
+from ops.parts import platform_parts
+from ops.supervisor import SUPERVISOR, Part, Supervisor
+from taptrading.clock import US_PER_S, Clock
+from taptrading.errors import TapTradingError
+
+
+class Command(BaseCommand):
+    help = "Run the whole platform under one supervisor; Ctrl-C stops it."
+    requires_system_checks = []
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        environment = os.environ
+        parser.add_argument("--host", default=environment.get("WEB_HOST", "127.0.0.1"))
+        parser.add_argument("--port", type=int, default=environment.get("WEB_PORT", "8000"))
+        parser.add_argument(
+            "--stop-with-parent",
+            action="store_true",
+            help="stop when the program that started this one dies, as make may",
+        )
+
+    def handle(self, *, host: str, port: int, stop_with_parent: bool, **_: Any) -> None:
+        if stop_with_parent and not die_with_parent(signal.SIGTERM, os.getppid()):
+            raise CommandError("the program that started this one is gone")
+        started_us = Clock().monotonic_us()
+        lock = FolderLock(Path(settings.DATA_DIR) / "platform.lock")
+        try:
+            lock.take()
+            preparing.refuse_taken_port(host, port)
+            preparing.remove_stale_sockets()
+            parts = self._prepare(host, port)
+        except TapTradingError as problem:
+            raise CommandError(str(problem)) from None
+        asyncio.run(_supervise(parts, host, port, started_us))
+
+    def _prepare(self, host: str, port: int) -> list[Part]:
+        preparing.allow_many_sockets()
+        if preparing.migrate_if_due():
+            self.stdout.write("tables: migrated")
+        if preparing.collect_static_if_stale():
+            self.stdout.write("static files: collected")
+        parts = platform_parts(
+            host=host,
+            port=port,
+            environment=_environment(host, port),
+            fund_house=settings.DEMO and not preparing.house_is_funded(),
+        )
+        # The supervisor itself reads no table again.
+        connections.close_all()
+        return parts
+
+
+def _environment(host: str, port: int) -> dict[str, str]:
+    """What signed texts name follows the port, unless the operator chose a name."""
+    if "DOMAIN" in os.environ or settings.PRODUCTION:
+        return {}
+    return {"DOMAIN": _address(host, port)}
+
+
+def _address(host: str, port: int) -> str:
+    """How a browser on this machine names it."""
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104
+    if ":" in reachable and not reachable.startswith("["):
+        reachable = f"[{reachable}]"
+    return f"{reachable}:{port}"
+
+
+async def _supervise(parts: list[Part], host: str, port: int, started_us: int) -> None:
+    clock = Clock()
+    log_file = Path(settings.DATA_DIR) / "log" / "platform.log"
+    sys.stdout.flush()
+    console = Console(
+        sys.stdout.fileno(), log_file, [SUPERVISOR, *(part.name for part in parts)], clock=clock
+    )
+
+    def tell(part: str) -> None:
+        after_s = (clock.monotonic_us() - started_us) / US_PER_S
+        console.say(SUPERVISOR, f"{part} is up ({after_s:.1f} s)")
+        if part == "web":
+            console.banner(_banner(f"http://{_address(host, port)}", after_s, log_file))
+
+    supervisor = Supervisor(
+        parts, folder=settings.BASE_DIR, say=console.say, on_up=tell, clock=clock
+    )
+    supervisor.handle_signals()
+    await supervisor.run()
+    console.say(SUPERVISOR, "everything has stopped")
+    console.close()
+
+
+def _banner(url: str, after_s: float, log_file: Path) -> list[str]:
+    python = Path(sys.executable)
+    here = Path.cwd()
+    shown = python.relative_to(here) if python.is_relative_to(here) else python
+    return [
+        f"TapTrading is up after {after_s:.1f} s",
+        "",
+        f"  play in the browser    {url}/",
+        f"  watch a trader play    {shown} manage.py play --rounds 5",
+        f"  API documentation      {url}/api/docs",
+        f"  administration         {url}/admin/   ({shown} manage.py createsuperuser)",
+        f"  health                 {url}/healthz",
+        f"  log                    {log_file}",
+        "",
+        "  Ctrl-C stops everything.",
+    ]

@@ -1,0 +1,84 @@
+"""What has to be true before the parts start: ports free, tables and static files current."""
+
+import contextlib
+import hashlib
+import os
+import resource
+import socket
+from pathlib import Path
+
+from django.conf import settings
+from django.contrib.staticfiles.finders import get_finders
+from django.core.management import call_command
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+
+from taptrading.errors import TapTradingError
+from wallet.models import LedgerEntry
+
+
+class PortTaken(TapTradingError):
+    """Another program listens on the port of the web part."""
+
+
+def refuse_taken_port(host: str, port: int) -> None:
+    """Raises PortTaken. Asks by binding, as the web part will."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind((host, port))
+            trial.listen(1)
+        except OSError as problem:
+            raise PortTaken(
+                f"cannot listen on {host}:{port} ({problem.strerror}): stop the program that"
+                " does, or choose another port with WEB_PORT"
+            ) from None
+
+
+def remove_stale_sockets() -> None:
+    """Left behind by a platform that was killed. Only for the holder of the folder's lock."""
+    for path in (settings.WRITER_SOCKET, settings.VALKEY_SOCKET):
+        Path(path).unlink(missing_ok=True)
+
+
+def migrate_if_due() -> bool:
+    """True if there was something to migrate."""
+    executor = MigrationExecutor(connection)
+    due = bool(executor.migration_plan(executor.loader.graph.leaf_nodes()))
+    if due:
+        call_command("migrate", interactive=False, verbosity=0)
+    return due
+
+
+def collect_static_if_stale() -> bool:
+    """True if the served files were not those of the sources, and now are."""
+    stamp = Path(settings.STATIC_ROOT) / ".collected"
+    current = _static_fingerprint()
+    with contextlib.suppress(FileNotFoundError):
+        if stamp.read_text() == current:
+            return False
+    call_command("collectstatic", interactive=False, clear=True, verbosity=0)
+    stamp.parent.mkdir(parents=True, exist_ok=True)
+    stamp.write_text(current)
+    return True
+
+
+def house_is_funded() -> bool:
+    return LedgerEntry.objects.filter(kind=LedgerEntry.Kind.FUNDING).exists()
+
+
+def allow_many_sockets() -> None:
+    """As many descriptors as this user may have: every trader's socket is one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _static_fingerprint() -> str:
+    """Changes when a source file comes, goes, grows or is written."""
+    digest = hashlib.sha256()
+    for finder in get_finders():
+        for name, storage in sorted(finder.list([]), key=lambda found: str(found[0])):
+            found = os.stat(storage.path(name))
+            digest.update(f"{name} {found.st_size} {found.st_mtime_ns}\n".encode())
+    return digest.hexdigest()

@@ -1,0 +1,232 @@
+"""Keeps the parts of the platform running: starts them in order, restarts what crashes, stops all.
+
+Knows processes, not the platform: what the parts are stands in `ops/parts.py`. Runs in one
+thread, without Django, on real time: a replay's clock does not hurry it.
+"""
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from ops.child import Child
+from taptrading.clock import US_PER_S, Clock
+
+SUPERVISOR: Final = "platform"
+_PROBE_EVERY_S: Final = 0.03
+
+Probe = Callable[[], Awaitable[bool]]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A program to keep running, or with `once` to run until it succeeded.
+
+    It starts when the parts named in `after` are up (or failed to be within `up_s`). It is up when
+    `probe` says so; without a probe, when it was started.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    after: tuple[str, ...] = ()
+    probe: Probe | None = None
+    up_s: float = 20.0
+    stop_s: float = 10.0
+    once: bool = False
+
+
+@dataclass(slots=True)
+class BackOff:
+    """How long to wait before the next start: doubling, bounded, forgiven after a good run."""
+
+    first_s: float = 0.25
+    most_s: float = 30.0
+    good_run_s: float = 20.0
+    failures: int = 0
+
+    def after_run(self, ran_s: float) -> float:
+        """Seconds to wait after a run of `ran_s` seconds that ended in failure."""
+        if ran_s >= self.good_run_s:
+            self.failures = 0
+        # The exponent is bounded too: 2.0 ** 1100 would overflow.
+        wait_s = min(self.most_s, self.first_s * 2.0 ** min(self.failures, 32))
+        self.failures += 1
+        return wait_s
+
+
+class Supervisor:
+    """Runs parts until `stop` is called or a signal says so. Stops them in reverse order."""
+
+    def __init__(
+        self,
+        parts: Sequence[Part],
+        *,
+        folder: Path,
+        say: Callable[[str, str], None],
+        on_up: Callable[[str], None] = lambda name: None,
+        back_off: Callable[[], BackOff] = BackOff,
+        clock: Clock | None = None,
+    ) -> None:
+        """`say(part, line)` logs; `on_up(part)` is called each time a part came up."""
+        self.folder = folder
+        self.say = say
+        self.on_up = on_up
+        self.clock = clock or Clock()
+        self.stopping = asyncio.Event()
+        self._keepers = {part.name: _Keeper(part, self, back_off()) for part in parts}
+
+    async def run(self) -> None:
+        """Returns when everything has stopped."""
+        keeping = asyncio.gather(*(keeper.keep() for keeper in self._keepers.values()))
+        stopped = asyncio.create_task(self.stopping.wait())
+        # Either somebody says stop, or there is nothing left to keep, or a keeper is broken.
+        await asyncio.wait([stopped, keeping], return_when=asyncio.FIRST_COMPLETED)
+        self.stopping.set()
+        for keeper in reversed(self._keepers.values()):
+            await keeper.stop()
+        await asyncio.gather(stopped, keeping)
+
+    def handle_signals(self) -> None:
+        """SIGINT and SIGTERM stop in order; a second one kills. So does a closed terminal."""
+        loop = asyncio.get_running_loop()
+        for sent in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            # Under nohup a hang-up is ignored, and stays so.
+            if sent is signal.SIGHUP and signal.getsignal(sent) is signal.SIG_IGN:
+                continue
+            loop.add_signal_handler(sent, self._signalled, sent)
+
+    def stop(self) -> None:
+        self.stopping.set()
+
+    async def is_up(self, name: str) -> None:
+        await self._keepers[name].up.wait()
+
+    def up_s(self, name: str) -> float:
+        return self._keepers[name].part.up_s
+
+    def _signalled(self, sent: signal.Signals) -> None:
+        if self.stopping.is_set():
+            self.say(SUPERVISOR, f"{sent.name} again: killing what is left")
+            for keeper in self._keepers.values():
+                keeper.kill()
+            return
+        self.say(SUPERVISOR, f"{sent.name}: stopping")
+        self.stop()
+
+
+class _Keeper:
+    """Keeps one part running."""
+
+    def __init__(self, part: Part, supervisor: Supervisor, back_off: BackOff) -> None:
+        self.part = part
+        self.up = asyncio.Event()
+        self._supervisor = supervisor
+        self._back_off = back_off
+        self._child: Child | None = None
+        self._was_up = False
+        self._last_words = ""
+
+    async def keep(self) -> None:
+        await self._until_stopping(self._prerequisites())
+        while not self._supervisor.stopping.is_set():
+            started_us = self._supervisor.clock.monotonic_us()
+            code = await self._run_once()
+            if self._supervisor.stopping.is_set():
+                return
+            if self.part.once and code == 0:
+                self._comes_up()
+                return
+            ran_s = (self._supervisor.clock.monotonic_us() - started_us) / US_PER_S
+            wait_s = self._back_off.after_run(ran_s)
+            self._tell_failure(code, wait_s)
+            await self._until_stopping(asyncio.sleep(wait_s))
+
+    async def stop(self) -> None:
+        if self._child is not None and not await self._child.stop(self.part.stop_s):
+            self._say(f"did not stop within {self.part.stop_s:g} s: killed")
+
+    def kill(self) -> None:
+        if self._child is not None:
+            self._child.kill()
+
+    async def _run_once(self) -> int | None:
+        """Its exit code; None if it could not even be started."""
+        try:
+            self._child = Child(
+                self.part.command,
+                environment={**os.environ, "PYTHONUNBUFFERED": "1", **self.part.environment},
+                folder=self._supervisor.folder,
+                on_line=self._hear,
+            )
+        except OSError as problem:
+            self._last_words = str(problem)
+            return None
+        watching = asyncio.create_task(self._watch(self._child))
+        code = await self._child.exited
+        watching.cancel()
+        self.up.clear()
+        return code
+
+    async def _watch(self, child: Child) -> None:
+        """Notices that the part came up, or that it takes too long."""
+        if self.part.once:
+            return
+        if self.part.probe is not None:
+            late_us = self._supervisor.clock.monotonic_us() + int(self.part.up_s * US_PER_S)
+            told = False
+            while not await self.part.probe():
+                if not told and self._supervisor.clock.monotonic_us() > late_us:
+                    told = True
+                    self._say(f"runs, but does not answer after {self.part.up_s:g} s")
+                await asyncio.sleep(_PROBE_EVERY_S)
+        if child.running:
+            self._comes_up()
+
+    async def _prerequisites(self) -> None:
+        for name in self.part.after:
+            bound_s = self._supervisor.up_s(name)
+            try:
+                await asyncio.wait_for(self._supervisor.is_up(name), bound_s)
+            except TimeoutError:
+                self._say(f"starts although {name} is not up after {bound_s:g} s")
+
+    async def _until_stopping(self, work: Awaitable[None]) -> None:
+        doing = asyncio.ensure_future(work)
+        stopping = asyncio.ensure_future(self._supervisor.stopping.wait())
+        await asyncio.wait([doing, stopping], return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if doing.done():
+            doing.result()
+        doing.cancel()
+
+    def _comes_up(self) -> None:
+        self._was_up = True
+        self.up.set()
+        self._supervisor.on_up(self.part.name)
+
+    def _hear(self, line: str) -> None:
+        if line:
+            self._last_words = line
+            self._supervisor.say(self.part.name, line)
+
+    def _say(self, line: str) -> None:
+        self._supervisor.say(SUPERVISOR, f"{self.part.name} {line}")
+
+    def _tell_failure(self, code: int | None, wait_s: float) -> None:
+        ended = "cannot be started" if code is None else f"ended {_how(code)}"
+        if not self._was_up and (code is None or self._back_off.failures >= 3):
+            ended += f" and has never been up ({self._last_words or 'it said nothing'})"
+        self._say(f"{ended}: starting it again in {wait_s:g} s")
+
+
+def _how(code: int) -> str:
+    if code >= 0:
+        return f"with exit code {code}"
+    try:
+        return f"by {signal.Signals(-code).name}"
+    except ValueError:  # a real-time signal has no name
+        return f"by signal {-code}"
