@@ -266,6 +266,19 @@ def test_cell_is_left_out_when_it_is_almost_certain_to_be_touched():
     assert cell_rate(own, calm) == 0
 
 
+def test_cell_is_left_out_when_only_its_chance_is_above_bounds():
+    """Between a chance of 0.96 and a rate of 1.01 there are a few rates: none is offered."""
+    own, found = Cell(columns()[0], 9_500_000, 9_501_000), 0
+    for sigma_ppm in range(20_000, 60_000, 10):
+        tick = Tick(sigma_ppm=sigma_ppm)
+        chance = probabilities(tick, own.column_start, [own.low_cents])[0]
+        if 0.96 < chance < 0.97 / 1.01:
+            found += 1
+            assert cell_rate(own, tick) == 0
+
+    assert found
+
+
 @pytest.mark.parametrize(
     ("tick", "cell"),
     [

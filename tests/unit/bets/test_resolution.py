@@ -155,6 +155,14 @@ def test_resolve_voids_when_there_was_nothing_at_all():
     assert decision.ticks_sha256 == hashlib.sha256(b"").hexdigest()
 
 
+def test_resolve_says_that_there_were_no_ticks_when_the_last_one_lies_before_the_start():
+    died_before = decide([vertex(-100, 500)], deadline_of(START) + 1)
+    died_at_start = decide([vertex(0, 500)], deadline_of(START) + 1)
+
+    assert (died_before.reason, died_before.ticks) == ("no_ticks", 1)
+    assert (died_at_start.reason, died_at_start.ticks) == ("not_recorded", 1)
+
+
 @pytest.mark.parametrize(("recorded_ms", "state"), [(65_000, "settled"), (65_001, "void")])
 def test_resolve_ignores_recordings_when_they_came_after_the_patience(recorded_ms, state):
     ticks = [*path(500, 500, 500, 500, 500), vertex(5_000, 500, recorded_ms=recorded_ms)]
