@@ -1,9 +1,9 @@
 """Celery tasks of the game. Each is safe to run twice, late, or in two workers at once."""
 
 import logging
-from typing import Final
 
 from celery import shared_task
+from django.db.models import QuerySet
 
 from bets import resolution
 from bets.models import Bet, Settlement
@@ -16,24 +16,15 @@ from wallet import link
 
 log = logging.getLogger(__name__)
 
-# One run is bounded; the next second's run goes on where it stopped.
-BATCHES_A_RUN: Final = 400
-
 
 @shared_task(name="bets.settle_due_columns")
 def settle_due_columns() -> int:
     """Decide every column that is due and pay its bets. Returns the number of bets resolved."""
-    resolved = batches = 0
+    resolved = 0
     try:
         for column_start in closed_columns(clock.now_us()):
-            if not _decided(column_start):
-                continue
-            while batches < BATCHES_A_RUN:
-                batches += 1
-                outcome = link.call(SettleBets(column_start))
-                if not isinstance(outcome, Settled) or outcome.bets == 0:
-                    break
-                resolved += outcome.bets
+            if _decided(column_start):
+                resolved += _pay(column_start)
     except DependencyError as error:
         log.warning("settlement goes on later: %s", error)
     return resolved
@@ -44,11 +35,28 @@ def _decided(column_start: int) -> bool:
     if Settlement.objects.filter(column_start=column_start).exists():
         return True
     recorded = recorder.ticks_of_column(column_start, LIMITS.column_s)
+    end_ms = (column_start + LIMITS.column_s) * 1_000
+    if not any(tick.at_ms < end_ms for tick in recorded) and not _bets(column_start).exists():
+        return False  # before the first tick ever: nobody asks
     ticks = [resolution.Vertex(*tick) for tick in recorded]
-    if not ticks and not Bet.objects.filter(column_start=column_start).exists():
-        return False  # the platform was not running: nobody asks
     decision = resolution.resolve_column(column_start, ticks, clock.now_us())
     if decision is None:
         return False
     link.call(decide_command(decision))
     return True
+
+
+def _pay(column_start: int) -> int:
+    """Resolve the column's bets, batch by batch."""
+    paid = 0
+    while _bets(column_start).exists():
+        outcome = link.call(SettleBets(column_start))
+        if not isinstance(outcome, Settled):
+            log.warning("column %d: %s", column_start, outcome.sentence)
+            break
+        paid += outcome.bets
+    return paid
+
+
+def _bets(column_start: int) -> QuerySet[Bet]:
+    return Bet.objects.filter(column_start=column_start, status=Bet.Status.CONFIRMED)

@@ -1,0 +1,200 @@
+"""Sealed pricing: worked examples through the writer, tick by tick."""
+
+import pytest
+
+from bets import rates
+from bets.grid import Cell
+from bets.models import Bet, CellExposure
+from bets.pricing import Unpriced
+from pricefeed.board import Board, TickRecord
+from tests import factories
+from tests.factories import PRICE_CENTS, USDC, accepted, place_command
+from tests.fakes import InProcessLink, ManualClock
+from wallet.ids import HOUSE
+from wallet.models import LedgerEntry, Wallet
+
+
+@pytest.fixture
+def player(writer: InProcessLink, feed_board: Board) -> Wallet:
+    factories.funded_house(writer)
+    factories.tick(feed_board)
+    return factories.funded_wallet(writer, usdc=100)
+
+
+def rate_at(tick: TickRecord, bet: Bet) -> int:
+    return rates.cell_rate(Cell(bet.column_start, bet.low_cents, bet.high_cents), tick)
+
+
+def place(writer: InProcessLink, player: Wallet, **changes: int) -> Bet:
+    return Bet.objects.get(pk=accepted(writer.call(place_command(player, **changes)))["bet_id"])
+
+
+def test_bet_waits_for_the_first_tick_after_the_delay(
+    writer: InProcessLink, player: Wallet, now: ManualClock, feed_board: Board
+) -> None:
+    bet = place(writer, player)
+    now.advance(0.2)
+    factories.tick(feed_board)  # 200 ms after acceptance: still sealed
+    writer.run_due()
+    bet.refresh_from_db()
+    assert bet.status == "accepted"
+    now.advance(0.1)
+    tick = factories.tick(feed_board, price_cents=PRICE_CENTS + 150)
+    writer.run_due()
+    bet.refresh_from_db()
+    assert (bet.status, bet.pricing_tick) == ("confirmed", tick.seq)
+    assert bet.rate_bps == rate_at(tick, bet)
+
+
+def test_bet_is_priced_by_the_first_due_tick_even_if_seen_late(
+    writer: InProcessLink, player: Wallet, now: ManualClock, feed_board: Board
+) -> None:
+    bet = place(writer, player)
+    ticks = []
+    for step in range(1, 7):
+        now.advance(0.1)
+        ticks.append(factories.tick(feed_board, price_cents=PRICE_CENTS + 40 * step))
+    writer.run_due()
+    bet.refresh_from_db()
+    assert bet.pricing_tick == ticks[2].seq  # 300 ms: the first at or after 250
+
+
+def test_better_tick_gives_the_better_rate(
+    writer: InProcessLink, player: Wallet, now: ManualClock, feed_board: Board
+) -> None:
+    screen = rates.cell_rate(
+        Cell(*(getattr(place_command(player), f) for f in Cell._fields)), feed_board.tick
+    )
+    bet = place(writer, player, min_rate_bps=screen)
+    now.advance(0.3)
+    tick = factories.tick(feed_board, price_cents=PRICE_CENTS + 3_000)
+    writer.run_due()
+    bet.refresh_from_db()
+    assert bet.status == "confirmed"
+    assert bet.rate_bps == rate_at(tick, bet)
+    assert bet.rate_bps > screen
+
+
+def test_tick_below_the_smallest_rate_rejects_and_refunds_once(
+    writer: InProcessLink, player: Wallet, now: ManualClock, feed_board: Board
+) -> None:
+    low = PRICE_CENTS // 1_000 * 1_000 + 3_000
+    command = place_command(player, low_cents=low, high_cents=low + 1_000)
+    screen = rates.cell_rate(Cell(command.column_start, low, low + 1_000), feed_board.tick)
+    bet = place(writer, player, low_cents=low, high_cents=low + 1_000, min_rate_bps=screen)
+    now.advance(0.3)
+    factories.tick(feed_board, price_cents=PRICE_CENTS + 1_000)  # nearer: likelier, so lower
+    writer.run_due()
+    now.advance(0.3)
+    factories.tick(feed_board)
+    writer.run_due()
+    bet.refresh_from_db()
+    assert (bet.status, bet.reason, bet.rate_bps) == ("rejected", "rate_moved", None)
+    player.refresh_from_db()
+    assert (player.balance_micros, player.open_stake_micros) == (100 * USDC, 0)
+    assert LedgerEntry.objects.filter(kind="REFUND", reference=f"bet:{bet.pk}").count() == 1
+    assert CellExposure.objects.count() == 0
+    # The cell is free again.
+    place(writer, player, low_cents=low, high_cents=low + 1_000)
+
+
+def test_no_tick_within_patience_rejects_and_refunds_once(
+    writer: InProcessLink, player: Wallet, now: ManualClock, feed_board: Board
+) -> None:
+    bet = place(writer, player)
+    now.advance(2.0)
+    writer.run_due()
+    bet.refresh_from_db()
+    assert bet.status == "accepted"
+    now.advance(0.000_001)
+    writer.run_due()
+    now.advance(0.1)
+    factories.tick(feed_board)
+    writer.run_due()
+    bet.refresh_from_db()
+    assert (bet.status, bet.reason) == ("rejected", "price_stale")
+    player.refresh_from_db()
+    assert player.balance_micros == 100 * USDC
+    assert LedgerEntry.objects.filter(kind="REFUND").count() == 1
+
+
+def test_first_tick_after_a_long_gap_rejects_too(
+    writer: InProcessLink, player: Wallet, now: ManualClock, feed_board: Board
+) -> None:
+    bet = place(writer, player)
+    now.advance(2.1)
+    factories.tick(feed_board)
+    writer.run_due()
+    bet.refresh_from_db()
+    assert (bet.status, bet.reason) == ("rejected", "price_stale")
+
+
+def test_restarted_writer_prices_by_the_tick_recorded_meanwhile(
+    writer: InProcessLink, player: Wallet, now: ManualClock, feed_board: Board
+) -> None:
+    bet = place(writer, player)
+    now.advance(0.3)
+    tick = factories.tick(feed_board)
+    now.advance(60)
+    due = Unpriced(Board()).take_due(now.us)
+    assert due is not None
+    assert (due.bet_ids, [t and t.seq for t in due.ticks]) == ([bet.pk], [tick.seq])
+
+
+def test_limit_reached_is_decided_in_order_of_acceptance(
+    writer: InProcessLink, now: ManualClock, feed_board: Board
+) -> None:
+    factories.funded_house(writer, usdc=60_000)  # a cell may owe 1 %, one bet half of that
+    factories.tick(feed_board)
+    low = PRICE_CENTS // 1_000 * 1_000 + 4_000
+    bets = [
+        place(
+            writer,
+            factories.funded_wallet(writer),
+            low_cents=low,
+            high_cents=low + 1_000,
+            stake_micros=50 * USDC,
+        )
+        for _ in range(4)
+    ]
+    now.advance(0.3)
+    tick = factories.tick(feed_board)
+    writer.run_due()
+    payout = 50 * USDC * rate_at(tick, bets[0]) // 10_000
+    room = Wallet.objects.get(pk=HOUSE).balance_micros // 100
+    fitting = room // payout
+    assert 1 <= fitting < 4
+    assert [Bet.objects.get(pk=b.pk).status for b in bets] == ["confirmed"] * fitting + [
+        "rejected"
+    ] * (4 - fitting)
+    assert Bet.objects.filter(reason="limit_reached").count() == 4 - fitting
+    assert CellExposure.objects.get().liability_micros == fitting * payout
+
+
+def test_refused_batch_is_priced_again_by_the_same_tick(
+    writer: InProcessLink,
+    player: Wallet,
+    now: ManualClock,
+    feed_board: Board,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from django.db import OperationalError
+
+    bet = place(writer, player)
+    now.advance(0.3)
+    tick = factories.tick(feed_board)
+
+    def disk_full(_: object) -> None:
+        raise OperationalError("database or disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("wallet.book.Book.persist", disk_full)
+        for commands in writer.writer.due(now.us):
+            writer.run(commands)
+    bet.refresh_from_db()
+    assert bet.status == "accepted"
+    now.advance(0.1)
+    factories.tick(feed_board, price_cents=PRICE_CENTS + 500)
+    writer.run_due()
+    bet.refresh_from_db()
+    assert (bet.status, bet.pricing_tick) == ("confirmed", tick.seq)
