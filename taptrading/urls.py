@@ -9,7 +9,9 @@ from drf_spectacular.views import (
 )
 
 urlpatterns = [
+    path("", include("ops.urls")),
     path("api/v1/", include("wallet.urls")),
+    path("api/v1/", include("bets.urls")),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
     path("api/redoc", SpectacularRedocView.as_view(url_name="schema"), name="redoc"),
