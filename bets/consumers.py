@@ -21,7 +21,7 @@ from bets.frames import Auth, Ping, PlaceBetFrame, Subscribe, Unsubscribe
 from bets.outbox import Outbox, Send
 from bets.roster import roster
 from taptrading import hub
-from taptrading.errors import Refusal
+from taptrading.errors import DependencyError, Refusal
 from taptrading.threads import in_thread
 from wallet.authentication import Trader
 
@@ -248,6 +248,9 @@ class TraderSocket(AsyncConsumer):  # type: ignore[misc]
             self._taps.under_way[str(nonce)] = frame.id
         try:
             accepted, data = await self._ports.place(frame.body, self.address)
+        except (DependencyError, DatabaseError) as error:
+            logger.warning("a bet on a socket could not be judged: %s", error)
+            accepted, data = False, refusal_data(Refusal("dependency_unavailable"))
         except Exception:
             logger.exception("a bet on a socket failed")
             accepted, data = False, refusal_data(Refusal("outcome_unknown"))

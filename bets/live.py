@@ -24,6 +24,7 @@ from pricefeed.board import FEED_KEY, FEED_KIND, board
 from taptrading import clock, hub
 from taptrading.limits import LIMITS
 from wallet import events
+from wallet.directory import directory
 
 logger = logging.getLogger(__name__)
 
@@ -128,17 +129,21 @@ class Live:
         batch = events.decode(payload)
         trail, self._trail = self._trail, _Trail(batch.epoch, batch.number)
         if trail is not None and self._trail != (trail.epoch, trail.number + 1):
-            self._ask_for_snapshots()
+            self._catch_up()
         for event in batch.events:
             if event.name in FOR_SOCKETS:
                 _pass_on(event)
+            else:
+                directory.forget(event.wallet_id)
 
     def _on_gap(self) -> None:
-        self._ask_for_snapshots()
+        self._catch_up()
         if self._priming is None or self._priming.done():
             self._priming = asyncio.create_task(self._prime())
 
-    def _ask_for_snapshots(self) -> None:
+    def _catch_up(self) -> None:
+        """Events were missed: forget what they may have changed, read it again."""
+        directory.forget_all()
         for socket in roster:
             if socket.follower is not None:
                 socket.follower.gap()

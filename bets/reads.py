@@ -16,21 +16,11 @@ from django.db import Error as DatabaseError
 from bets.quotes import quotes
 from pricefeed import recorder
 from pricefeed.board import board
-from taptrading import clock
+from taptrading import clock, http
+from taptrading.api import error_body
 from taptrading.errors import ApiError, Refusal
+from taptrading.http import Receive, Scope, Send, encode
 from taptrading.limits import LIMITS, PRESETS_MICROS
-from taptrading.replies import (
-    NO_STORE,
-    Receive,
-    Reply,
-    Scope,
-    Send,
-    answer,
-    encode,
-    header,
-    refused,
-    request_id,
-)
 from taptrading.rfc3339 import parse_us
 from taptrading.threads import in_thread
 
@@ -39,8 +29,15 @@ logger = logging.getLogger(__name__)
 STEPS_MAX: Final = 1_000
 STEP_MAX_S: Final = 86_400
 STEPS_DEFAULT: Final = 120
+_NO_STORE: Final = (b"cache-control", b"no-store")
 _ALLOW: Final = (b"allow", b"GET, HEAD, OPTIONS")
 _UNIX_S_MAX: Final = 253_402_300_799  # the year 9999
+
+
+class Reply(NamedTuple):
+    status: int
+    body: bytes
+    headers: tuple[tuple[bytes, bytes], ...] = (_NO_STORE,)
 
 
 def config_json() -> dict[str, Any]:
@@ -66,7 +63,7 @@ async def get_config(scope: Scope) -> Reply:
     body = encode(config_json())
     tag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
     headers = ((b"etag", tag.encode()), (b"cache-control", b"no-cache"))
-    if header(scope, b"if-none-match") == tag:
+    if (b"if-none-match", tag.encode()) in scope["headers"]:
         return Reply(304, b"", headers)
     return Reply(200, body, headers)
 
@@ -176,20 +173,33 @@ ROUTES: Final[dict[str, Handler]] = {
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
     """`scope["path"]` is one of ROUTES, with or without a slash at its end."""
-    id = request_id(scope)
+    id = http.request_id(scope)
     reply = await _reply(scope, ROUTES[scope["path"].removesuffix("/")], id)
-    await answer(scope, send, reply, id)
+    headers = [(b"x-request-id", id.encode()), *reply.headers]
+    if reply.body:
+        headers.append((b"content-type", b"application/json"))
+        headers.append((b"x-content-type-options", b"nosniff"))
+        headers.append((b"content-length", b"%d" % len(reply.body)))
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    body = b"" if scope["method"] == "HEAD" else reply.body
+    await send({"type": "http.response.body", "body": body})
 
 
 async def _reply(scope: Scope, handler: Handler, id: str) -> Reply:
     if scope["method"] == "OPTIONS":
-        return Reply(204, b"", (_ALLOW, NO_STORE))
+        return Reply(204, b"", (_ALLOW, _NO_STORE))
     if scope["method"] not in ("GET", "HEAD"):
-        return refused(Refusal("method_not_allowed"), id, _ALLOW)
+        return _refused(Refusal("method_not_allowed"), id, _ALLOW)
     try:
         return await handler(scope)
     except ApiError as error:
-        return refused(error.refusal, id)
+        return _refused(error.refusal, id)
     except DatabaseError as error:
         logger.warning("request %s: %s", id, error)
-        return refused(Refusal("dependency_unavailable"), id)
+        return _refused(Refusal("dependency_unavailable"), id)
+
+
+def _refused(refusal: Refusal, id: str, *headers: tuple[bytes, bytes]) -> Reply:
+    if refusal.status in (429, 503):
+        headers = (*headers, (b"retry-after", b"%d" % http.retry_after_s(refusal)))
+    return Reply(refusal.status, encode(error_body(refusal, id)), (_NO_STORE, *headers))

@@ -252,7 +252,7 @@ async def test_gap_when_following_sends_a_snapshot_since_the_last_event(house: H
         event("bet.confirmed", 14, bet_id="1")
         await peer.hear()
         house.cursor = 20
-        live.live._ask_for_snapshots()
+        live.live._catch_up()
         assert (await peer.hear())[1]["cursor"] == 20
         assert house.since == [None, 14]
 
@@ -264,7 +264,7 @@ async def test_gap_when_a_snapshot_is_being_read_reads_it_again(house: House) ->
         await peer.say(op="subscribe", channels=["bets"])
         await peer.hear()
         await until(lambda: len(house.since) == 1)
-        live.live._ask_for_snapshots()
+        live.live._catch_up()
         house.cursor = 30
         house.snapshot_may_go.set()
         assert (await peer.hear())[1]["cursor"] == 30

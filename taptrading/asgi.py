@@ -1,0 +1,169 @@
+"""The web process: small ASGI applications in front of Django, which answers everything else.
+
+The busiest paths never enter Django. Also here: what starts and stops with the process.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import threading
+from collections.abc import Awaitable, Callable
+from types import FrameType
+from typing import Any, Final
+
+from django.conf import settings
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "taptrading.settings")
+# WhiteNoise looks once, at start: a folder that is not there yet would be a warning.
+settings.STATIC_ROOT.mkdir(parents=True, exist_ok=True)
+django_app = get_asgi_application()  # loads the apps, so it stands before what needs them
+
+from django.db import Error as DatabaseError  # noqa: E402
+
+import taptrading.celery  # noqa: E402, F401  # shared tasks find their app
+from bets import endpoint, reads  # noqa: E402
+from bets.live import live  # noqa: E402
+from taptrading import http  # noqa: E402
+from taptrading.errors import DependencyError, Refusal  # noqa: E402
+from taptrading.http import Receive, Scope, Send  # noqa: E402
+from taptrading.routing import websocket  # noqa: E402
+from wallet import link  # noqa: E402
+
+logger = logging.getLogger(__name__)
+
+GOODBYE_S: Final = 0.3
+App = Callable[[Scope, Receive, Send], Awaitable[Any]]
+
+
+async def application(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "http":
+        app = _ROUTES.get(scope["path"])
+        if app is None:
+            await django_app(scope, receive, send)  # type: ignore[arg-type]
+        else:
+            await _guarded(app, scope, receive, send)
+    elif scope["type"] == "websocket":
+        await websocket(scope, receive, send)
+    else:
+        await _lifespan(receive, send)
+
+
+# Over HTTP.
+
+
+async def _guarded(app: App, scope: Scope, receive: Receive, send: Send) -> None:
+    """Whatever goes wrong, the client gets the contract's error body. These applications reply
+    in one go at their end, so none has begun when it fails."""
+    try:
+        await app(scope, receive, send)
+    except (DependencyError, DatabaseError) as error:
+        request_id = http.request_id(scope)
+        logger.warning("request %s: %s", request_id, error)
+        await http.refuse(send, Refusal("dependency_unavailable"), request_id)
+    except Exception:
+        request_id = http.request_id(scope)
+        logger.exception("request %s failed", request_id)
+        body = {
+            "error": "internal_error",
+            "message": "Something went wrong on our side: quote the request id to support.",
+            "detail": {},
+            "request_id": request_id,
+        }
+        await http.reply(send, 500, http.encode(body), request_id)
+
+
+def _bets(allow: str, app: App) -> App:
+    """POST goes to the endpoint; GET, where `allow` names it, to Django's list."""
+
+    async def bets(scope: Scope, receive: Receive, send: Send) -> None:
+        method = scope["method"]
+        if method == "POST":
+            await app(scope, receive, send)
+        elif method in ("GET", "HEAD") and method in allow:
+            await django_app(scope, receive, send)  # type: ignore[arg-type]
+        else:
+            headers = [(b"allow", allow.encode())]
+            request_id = http.request_id(scope)
+            if method == "OPTIONS":
+                await http.reply(send, 200, b"{}", request_id, headers)
+            else:
+                await http.refuse(send, Refusal("method_not_allowed"), request_id, headers)
+
+    return bets
+
+
+def _constant(body: bytes) -> App:
+    async def constant(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] in ("GET", "HEAD"):
+            sent = body if scope["method"] == "GET" else b""
+            await http.reply(send, 200, sent, http.request_id(scope))
+        else:
+            await django_app(scope, receive, send)  # type: ignore[arg-type]
+
+    return constant
+
+
+def _routes() -> dict[str, App]:
+    """A slash at the end is optional."""
+    routes: dict[str, App] = {
+        "/api/v1/bets": _bets("GET, HEAD, POST, OPTIONS", endpoint.app),
+        "/api/v1/bets/batch": _bets("POST, OPTIONS", endpoint.app),
+        "/api/v1/bets/check": _bets("POST, OPTIONS", endpoint.app),
+        "/health": _constant(b'{"status":"ok"}'),
+        "/health/liveness": _constant(b'{"alive":true}'),
+        **dict.fromkeys(reads.ROUTES, reads.app),
+    }
+    return routes | {f"{path}/": app for path, app in routes.items()}
+
+
+_ROUTES: Final = _routes()
+
+
+# With the process.
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while (await receive())["type"] != "lifespan.shutdown":
+        try:
+            await _start()
+        except Exception as error:
+            logger.exception("the web process cannot start")
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+        await send({"type": "lifespan.startup.complete"})
+    await _stop()
+    await send({"type": "lifespan.shutdown.complete"})
+
+
+async def _start() -> None:
+    link.start()
+    await live.start()
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            _say_goodbye_first(number, asyncio.get_running_loop())
+
+
+async def _stop() -> None:
+    await live.stop()
+    await link.current().stop()
+
+
+def _say_goodbye_first(number: int, loop: asyncio.AbstractEventLoop) -> None:
+    """The server closes its sockets before it ends the lifespan, so they are told when to come
+    back as the signal arrives, and the server hears of it a moment later."""
+    server_stops = signal.getsignal(number)
+    if not callable(server_stops):
+        return
+    said = threading.Event()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if said.is_set():  # a second signal is in a hurry
+            server_stops(number, frame)
+            return
+        said.set()
+        loop.call_soon_threadsafe(live.goodbye)
+        loop.call_soon_threadsafe(loop.call_later, GOODBYE_S, server_stops, number, None)
+
+    signal.signal(number, stop)

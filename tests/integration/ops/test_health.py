@@ -1,0 +1,171 @@
+"""What monitors are told, with each of the things the platform stands on up or down."""
+
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from django.contrib.auth.models import User
+from django.db import DatabaseError
+from django.test import Client
+from django.urls import include, path
+
+from ops import health
+from pricefeed.board import FEED_KEY, FeedState, TickRecord, encode
+from taptrading import clock
+from tests.fakes import ManualClock
+from tests.servers import Valkey, valkey_server
+
+pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__)]
+urlpatterns = [path("", include("ops.urls"))]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    with valkey_server(tmp_path_factory.mktemp("valkey")) as running:
+        yield running
+
+
+@pytest.fixture
+def platform(server: Valkey, settings: Any, tmp_path: Path, now: ManualClock) -> Iterator[Any]:
+    """Everything is up and a tick is 200 ms old."""
+    settings.REDIS_URL = server.url
+    settings.WRITER_SOCKET = server.folder / "writer.sock"
+    settings.WRITER_SOCKET.unlink(missing_ok=True)
+    now.advance(10)  # past what an earlier test's report remembers
+    health.healthz._last = None
+    with socket.socket(socket.AF_UNIX) as writer:
+        writer.bind(str(settings.WRITER_SOCKET))
+        writer.listen()
+        publish(server, now, age_ms=200)
+        yield settings
+
+
+def publish(server: Valkey, now: ManualClock, age_ms: int, breaker: str = "closed") -> None:
+    tick = TickRecord(1, now.us // 1_000 - age_ms, 9_500_000, 0, 0, "simulated")
+    with redis.Redis.from_url(server.url) as client:
+        client.set(FEED_KEY, encode(FeedState(tick, breaker)))
+
+
+def get(path: str) -> tuple[int, Any]:
+    reply = Client().get(path)
+    return reply.status_code, json.loads(reply.content)
+
+
+def test_healthz_when_all_is_well_has_the_documented_form(platform: Any, now: ManualClock) -> None:
+    status, body = get("/healthz")
+    assert status == 200
+    assert list(body) == ["status", "timestamp", "checks"]
+    assert (body["status"], body["timestamp"]) == ("ok", clock.iso_ms(now.us))
+    checks = body["checks"]
+    assert set(checks["database"]) == {"status", "connections", "wal_size_mb"}
+    assert checks["database"]["connections"] >= 1
+    assert set(checks["redis"]) == {"status", "latency_ms", "memory_used_mb"}
+    assert checks["redis"]["memory_used_mb"] > 0
+    assert checks["price_feed"] == {
+        "status": "ok",
+        "last_update": clock.iso_ms(now.us - 200_000),
+        "stale_for_ms": 200,
+    }
+    assert checks["circuit_breaker"] == {"status": "closed"}
+    assert get("/health/readiness") == (200, {"ready": True})
+
+
+@pytest.mark.parametrize(
+    ("age_ms", "breaker", "status", "overall", "feed", "circuit"),
+    [
+        (1_000, "closed", 200, "ok", "ok", "closed"),
+        (1_001, "closed", 200, "degraded", "stale", "closed"),
+        (200, "open", 200, "degraded", "ok", "open"),  # an operator's override
+        (10_000, "degraded", 200, "degraded", "stale", "degraded"),
+        (10_001, "closed", 503, "down", "down", "open"),
+    ],
+)
+def test_healthz_when_prices_are_old_says_how_bad_it_is(
+    platform: Any, server: Valkey, now: ManualClock,
+    age_ms: int, breaker: str, status: int, overall: str, feed: str, circuit: str,
+) -> None:  # fmt: skip
+    publish(server, now, age_ms, breaker)
+    found_status, body = get("/healthz/")
+    assert (found_status, body["status"]) == (status, overall)
+    assert body["checks"]["price_feed"]["status"] == feed
+    assert body["checks"]["circuit_breaker"]["status"] == circuit
+    # Old prices are no reason to send traders to another process.
+    assert get("/health/readiness")[0] == 200
+
+
+def test_healthz_when_redis_is_down_is_503_and_names_no_host(platform: Any, tmp_path: Path) -> None:
+    platform.REDIS_URL = f"unix://{tmp_path}/nobody.sock"
+    status, body = get("/healthz")
+    assert status == 503
+    assert body["checks"]["redis"] == {
+        "status": "down",
+        "latency_ms": None,
+        "memory_used_mb": None,
+    }
+    assert body["checks"]["price_feed"]["last_update"] is None
+    assert str(tmp_path) not in json.dumps(body)
+    assert get("/health/readiness") == (503, {"ready": False})
+
+
+def test_healthz_when_the_writer_is_down_is_503(platform: Any, tmp_path: Path) -> None:
+    platform.WRITER_SOCKET = tmp_path / "nobody.sock"
+    status, body = get("/healthz")
+    assert (status, body["checks"]["writer"]) == (503, {"status": "down"})
+
+
+def test_healthz_when_the_database_is_down_is_503(
+    platform: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken:
+        vendor = "sqlite"
+
+        def cursor(self) -> None:
+            raise DatabaseError("disk I/O error")
+
+    monkeypatch.setattr(health, "connection", Broken())
+    status, body = get("/healthz")
+    assert (status, body["checks"]["database"]["status"]) == (503, "down")
+
+
+def test_healthz_when_asked_again_within_a_second_asks_nobody(
+    platform: Any, server: Valkey, now: ManualClock
+) -> None:
+    first = get("/healthz")
+    publish(server, now, age_ms=60_000)
+    now.advance(0.9)
+    assert get("/healthz") == first
+    now.advance(0.1)
+    assert get("/healthz")[0] == 503
+
+
+def test_detailed_when_not_staff_is_refused(platform: Any) -> None:
+    client = Client()
+    assert client.get("/health/detailed").status_code == 401
+    client.force_login(User.objects.create_user("trader"))
+    assert client.get("/health/detailed").json()["error"] == "forbidden"
+
+
+def test_detailed_when_staff_tells_of_the_process(platform: Any) -> None:
+    client = Client()
+    client.force_login(User.objects.create_user("operator", is_staff=True))
+    body = client.get("/health/detailed").json()
+    assert body["checks"]["database"]["status"] == "ok"
+    assert body["process"]["threads"] >= 1
+
+
+def test_version_names_what_runs(platform: Any) -> None:
+    status, body = get("/version")
+    assert status == 200
+    assert list(body) == ["version", "commit", "python", "django", "sqlite"]
+    assert body["version"] == "0.1.0"
+    assert tuple(map(int, body["sqlite"].split("."))) >= (3, 51, 3)
+
+
+def test_metrics_are_in_prometheus_form(platform: Any) -> None:
+    reply = Client().get("/metrics")
+    assert reply.status_code == 200
+    assert b"# TYPE python_info gauge" in reply.content
