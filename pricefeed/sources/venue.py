@@ -163,7 +163,8 @@ class VenueSource:
                 self._keep(events)
 
     def _keep(self, events: list[Event]) -> None:
-        if len(self._queue) + len(events) > LIMITS.source_queue:
-            self._refused(self.name, "queue_full")
-            return
+        """Nobody drains? Then the oldest give way: the newest price is the one that counts."""
         self._queue.extend(events)
+        while len(self._queue) > LIMITS.source_queue:
+            self._queue.popleft()
+            self._refused(self.name, "queue_full")

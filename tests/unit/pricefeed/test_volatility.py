@@ -46,7 +46,9 @@ def test_estimate_when_computed_by_the_book_then_the_same() -> None:
     logs = [math.log(price) for price in prices]
 
     def ewma(values: list[float], half_life_s: int) -> float:
-        weights = [0.5 ** ((len(values) - 1 - n) * 0.1 / half_life_s) for n in range(len(values))]
+        weights = [
+            math.pow(0.5, (len(values) - 1 - n) * 0.1 / half_life_s) for n in range(len(values))
+        ]
         return sum(w * v for w, v in zip(weights, values, strict=True)) / sum(weights)
 
     squared = [(b - a) ** 2 for a, b in zip(logs, logs[10:], strict=False)]
