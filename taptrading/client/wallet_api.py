@@ -19,7 +19,7 @@ from taptrading.client.shapes import (
 )
 from taptrading.client.signed import SignedSessionKey, SignedWithdrawal
 from taptrading.client.signing import LocalKey, sign_in_text
-from taptrading.client.transport import EPOCH, Repeat
+from taptrading.client.transport import API, EPOCH, Repeat
 
 
 class WalletApi(Base):
@@ -59,11 +59,16 @@ class WalletApi(Base):
         params = list_params(limit=limit, kind=kind, start=start, end=end)
         return self._pages(LedgerEntry, "ledger", params)
 
-    def ledger_csv(self, *, limit: int = 200) -> str:
-        headers = {"Accept": "text/csv"}
-        return self.transport.send(
-            "GET", "ledger", Repeat.ALWAYS, params={"limit": limit}, headers=headers
-        ).text
+    def ledger_csv(self, *, limit: int = 200) -> Iterator[str]:
+        """Page by page, newest first; each with the line of column names."""
+        path = API + "ledger"
+        params: dict[str, str | int] | None = {"limit": limit}
+        while path:
+            reply = self.transport.send(
+                "GET", path, Repeat.ALWAYS, params=params, headers={"Accept": "text/csv"}
+            )
+            yield reply.text
+            path, params = self._here(reply.links.get("next", {}).get("url", "")), None
 
     def deposit(self, amount_micros: int) -> Deposit:
         """Has no nonce, so it is never sent twice: OutcomeUnknown means look at `deposits`."""

@@ -317,14 +317,36 @@ def test_pages_when_there_are_more_follows_next_to_the_end() -> None:
     ]
 
 
-def test_pages_when_next_leads_elsewhere_keeps_the_token_at_home() -> None:
-    page = {"results": [], "next": "http://elsewhere.example/api/v1/ledger"}
+@pytest.mark.parametrize(
+    "next_url",
+    ["http://elsewhere.example/api/v1/ledger", "//elsewhere.example/api/v1/ledger", "?before=2"],
+)
+def test_pages_when_next_is_no_path_of_this_platform_keeps_the_token_at_home(
+    next_url: str,
+) -> None:
+    page = {"results": [], "next": next_url}
     platform = Platform(ledger=httpx.Response(200, json=page))
 
     with pytest.raises(BadReply, match="elsewhere"):
         list(platform.client().ledger())
 
     assert len(platform.asked) == 1
+
+
+def test_ledger_csv_when_there_are_more_pages_follows_the_link() -> None:
+    link = {"Link": '</api/v1/ledger?limit=1&before=2>; rel="next"'}
+    platform = Platform(
+        ledger=[
+            httpx.Response(200, text="entry_id\n2\n", headers=link),
+            httpx.Response(200, text="entry_id\n1\n"),
+        ]
+    )
+
+    pages = list(platform.client().ledger_csv(limit=1))
+
+    assert pages == ["entry_id\n2\n", "entry_id\n1\n"]
+    assert [request.url.query for request in platform.asked] == [b"limit=1", b"limit=1&before=2"]
+    assert platform.asked[1].headers["Accept"] == "text/csv"
 
 
 def test_sign_in_when_accepted_carries_the_token_from_then_on() -> None:
