@@ -131,6 +131,19 @@ def test_memory_forgets_bands_when_their_time_is_over(quotes):
     assert max(on_grid) == OWN + 200_000 + 12_000
 
 
+def test_band_is_no_longer_priced_when_it_is_forgotten(quotes):
+    wild, away = 4_000_000, PRICE + 25_000
+    last = tick(2_200, away, wild)
+    for offset_ms in (100, 2_000):
+        quotes.refresh(tick(offset_ms, away, wild))
+        assert quotes.rate_bps(band()) > 0
+
+    quotes.refresh(last)
+
+    assert cell_rate(band(), last) > 0
+    assert quotes.rate_bps(band()) == 0
+
+
 # Rates.
 
 
