@@ -1,0 +1,67 @@
+"""What operations do by the clock. Each task may run twice, or be cut short, without harm."""
+
+import logging
+from typing import Any
+
+from celery import shared_task
+from django.contrib.sessions.models import Session
+from django.db.models import Min, Model, Q, QuerySet
+
+from bets.models import Bet
+from pricefeed.models import Tick
+from taptrading import clock
+from taptrading.limits import LIMITS
+from wallet.models import TraderSession
+
+logger = logging.getLogger(__name__)
+
+# A short transaction each, so that the writer never waits long for its turn.
+_BATCH_ROWS = 1_000
+_BATCHES_PER_RUN = 2_000
+_TICK_PADDING_S = 60
+
+
+@shared_task(name="ops.prune")
+def prune() -> dict[str, int]:
+    """Rows removed, by table: old ticks, sessions that have ended."""
+    now_us = clock.now_us()
+    ended = Q(expires_at__lt=clock.from_us(now_us))
+    removed = {
+        "ticks": _remove(Tick.objects.filter(at__lt=clock.from_us(_oldest_tick_us(now_us)))),
+        "trader_sessions": _remove(TraderSession.objects.filter(ended)),
+        "staff_sessions": _remove(Session.objects.filter(expire_date__lt=clock.from_us(now_us))),
+    }
+    logger.info("action=prune %s", " ".join(f"{name}={rows}" for name, rows in removed.items()))
+    return removed
+
+
+def _oldest_tick_us(now_us: int) -> int:
+    """Ticks before this are past their time, and no undecided bet needs them."""
+    retained_us = now_us - LIMITS.tick_retention_s * clock.US_PER_S
+    undecided: list[int | None] = [
+        bets.aggregate(first=Min("column_start"))["first"]
+        for bets in (
+            Bet.objects.filter(status=Bet.Status.ACCEPTED),
+            Bet.objects.filter(status=Bet.Status.CONFIRMED),
+        )
+    ]
+    needed_us = [
+        (column_start - LIMITS.columns * LIMITS.column_s - _TICK_PADDING_S) * clock.US_PER_S
+        for column_start in undecided
+        if column_start is not None
+    ]
+    return min([retained_us, *needed_us])
+
+
+def _remove(rows: QuerySet[Any, Any]) -> int:
+    """Deletes in batches by primary key, oldest first. How many."""
+    model: type[Model] = rows.model
+    removed = 0
+    for _batch in range(_BATCHES_PER_RUN):
+        batch = list(rows.order_by("pk").values_list("pk", flat=True)[:_BATCH_ROWS])
+        if batch:
+            rows_removed, _ = model._default_manager.filter(pk__in=batch).delete()
+            removed += rows_removed
+        if len(batch) < _BATCH_ROWS:
+            break
+    return removed

@@ -1,0 +1,65 @@
+"""Celery, and the whole timetable of the platform. Tasks live in each app's `tasks.py`.
+
+Every task is safe to run twice: a lost acknowledgement means another run, never a wrong one.
+"""
+
+import logging.config
+import os
+from typing import Any
+
+from celery import Celery
+from celery.schedules import crontab
+from celery.signals import setup_logging
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "taptrading.settings")
+
+app = Celery("taptrading", set_as_current=True)
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.conf.update(
+    worker_hijack_root_logger=False,
+    # A worker outlives a broker that restarts; who sends a task does not wait for one.
+    broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,
+    task_publish_retry_policy={"max_retries": 2, "interval_start": 0.1, "interval_max": 0.5},
+    broker_transport_options={
+        "global_keyprefix": "celery:",
+        # A task in the hands of a worker that died is given out again after this.
+        "visibility_timeout": 300,
+        "socket_connect_timeout": 5,
+        "max_retries": 2,
+        "interval_start": 0.1,
+        "interval_max": 0.5,
+    },
+    worker_prefetch_multiplier=1,
+    worker_enable_remote_control=False,
+    worker_send_task_events=False,
+    beat_max_loop_interval=5,
+)
+app.autodiscover_tasks()
+
+app.conf.beat_schedule = {
+    # A beat that nobody took in five seconds is worth nothing: the next one does its work.
+    "settle due columns": {
+        "task": "bets.settle_due_columns",
+        "schedule": 1.0,
+        "options": {"expires": 5},
+    },
+    "advance withdrawals": {
+        "task": "wallet.advance_withdrawals",
+        "schedule": 1.0,
+        "options": {"expires": 5},
+    },
+    "prune": {
+        "task": "ops.prune",
+        "schedule": crontab(minute=17),
+        "options": {"expires": 3_000},
+    },
+}
+
+
+@setup_logging.connect
+def _log_as_django_does(**_: Any) -> None:
+    """Celery leaves logging alone when somebody answers this signal."""
+    from django.conf import settings
+
+    logging.config.dictConfig(settings.LOGGING)
