@@ -10,7 +10,7 @@ import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from ops.child import Child
 from taptrading.clock import US_PER_S, Clock
@@ -84,11 +84,12 @@ class Supervisor:
         keeping = asyncio.gather(*(keeper.keep() for keeper in self._keepers.values()))
         stopped = asyncio.create_task(self.stopping.wait())
         # Either somebody says stop, or there is nothing left to keep, or a keeper is broken.
-        await asyncio.wait([stopped, keeping], return_when=asyncio.FIRST_COMPLETED)
+        waits: list[asyncio.Future[Any]] = [stopped, keeping]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         self.stopping.set()
         for keeper in reversed(self._keepers.values()):
             await keeper.stop()
-        await asyncio.gather(stopped, keeping)
+        await asyncio.gather(*waits)
 
     def handle_signals(self) -> None:
         """SIGINT and SIGTERM stop in order; a second one kills. So does a closed terminal."""

@@ -48,6 +48,8 @@ class Command(BaseCommand):
             parts = self._prepare(host, port)
         except TapTradingError as problem:
             raise CommandError(str(problem)) from None
+        except KeyboardInterrupt:
+            raise CommandError("interrupted before anything was started") from None
         asyncio.run(_supervise(parts, host, port, started_us))
 
     def _prepare(self, host: str, port: int) -> list[Part]:
