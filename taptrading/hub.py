@@ -8,24 +8,18 @@ its gap listeners. Nothing here knows what an event means.
 
 import asyncio
 import logging
-import secrets
 from collections.abc import Callable, Collection
 from typing import Any, Final, Protocol
 from weakref import WeakKeyDictionary
 
 from channels.layers import get_channel_layer
-from redis.exceptions import RedisError
+
+from taptrading.sender import BEACON, BEACON_S, GROUP, RETRY_S, TRANSPORT_ERRORS, Sender
 
 logger = logging.getLogger(__name__)
 
-GROUP: Final = "hub"
-BEACON: Final = "beacon"
-BEACON_S: Final = 1.0
 SILENT_BEACONS: Final = 5  # own beacons that may go unheard before subscribing anew
-PUBLISH_PATIENCE_S: Final = 0.3
-RETRY_S: Final = 0.5
 SENDERS_REMEMBERED: Final = 1_000
-TRANSPORT_ERRORS: Final = (RedisError, OSError, TimeoutError)
 
 OnPayload = Callable[[bytes], None]
 
@@ -41,71 +35,6 @@ def frame_tail(type: str, data: bytes) -> str:
     return f',"type":"{type}","data":{data.decode()}}}'
 
 
-class Sender:
-    """One event loop's way out: numbered, bounded, and quiet about an outage after one line."""
-
-    def __init__(self) -> None:
-        self.id = secrets.token_hex(8)
-        self.number = 0
-        self.lost = 0
-        self.down = False
-        self._pausing = False
-        self._timer: asyncio.TimerHandle | None = None
-        self._task: asyncio.Task[bool] | None = None
-
-    async def send(self, kind: str, payload: bytes) -> bool:
-        """False: the transport is down and the message is lost, which receivers will notice."""
-        if kind != BEACON:
-            self.number += 1
-        self.beacon_later()
-        if self._pausing:
-            self.lost += 1
-            return False
-        message = {
-            "type": "hub.message",
-            "kind": kind,
-            "payload": payload,
-            "sender": self.id,
-            "number": self.number,
-        }
-        try:
-            async with asyncio.timeout(PUBLISH_PATIENCE_S):
-                await get_channel_layer().group_send(GROUP, message)
-        except TRANSPORT_ERRORS as error:
-            self._went_down(error)
-            return False
-        if self.down:
-            self.down = False
-            logger.warning("the channel layer is back")
-        return True
-
-    def beacon_later(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(BEACON_S, self._beacon)
-
-    def stop(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._task is not None:
-            self._task.cancel()
-
-    def _beacon(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self.send(BEACON, b""))
-
-    def _went_down(self, error: Exception) -> None:
-        self.lost += 1
-        # A caller waits once per pause at most, whatever the transport is doing.
-        self._pausing = True
-        asyncio.get_running_loop().call_later(RETRY_S, self._try_again)
-        if not self.down:
-            self.down = True
-            logger.warning("the channel layer is away: %s", error or type(error).__name__)
-
-    def _try_again(self) -> None:
-        self._pausing = False
-
-
 class Hub:
     """This process's end of the group, and the sockets it serves."""
 
@@ -117,6 +46,7 @@ class Hub:
         self._topics_of: dict[Socket, set[str]] = {}
         self._seen: dict[str, int] = {}
         self._silent = 0
+        self._learning = False
         self.subscriptions = 0
         self.received = 0
         self.gaps = 0
@@ -159,6 +89,10 @@ class Hub:
         channel = await layer.new_channel()
         await layer.group_add(GROUP, channel)
         self.subscriptions += 1
+        # Whoever sends is heard within a beacon or two; how they number is learnt meanwhile.
+        self._seen.clear()
+        self._learning = True
+        asyncio.get_running_loop().call_later(3 * BEACON_S, self._learnt)
         self._gap("subscribed")
         while True:
             self._take(await layer.receive(channel))
@@ -189,15 +123,19 @@ class Hub:
         self._silent = 0
         self.received += 1
         kind, sender, number = message["kind"], message["sender"], message["number"]
+        known = sender in self._seen or not self._learning
         expected = self._seen.pop(sender, 0) + (kind != BEACON)
         self._seen[sender] = number
         if len(self._seen) > SENDERS_REMEMBERED:
             del self._seen[next(iter(self._seen))]
-        if number != expected:
+        if known and number != expected:
             self._gap(f"{kind}: message {number} came where {expected} was due")
         payload = message["payload"]
         for callback in tuple(self._callbacks.get(kind, ())):
             self._call(callback, payload)
+
+    def _learnt(self) -> None:
+        self._learning = False
 
     def _gap(self, why: str) -> None:
         self.gaps += 1

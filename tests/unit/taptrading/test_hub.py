@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 from redis.exceptions import ConnectionError as RedisDown
 
-from taptrading import hub as hub_module
-from taptrading.hub import BEACON, Hub, frame_tail
+from taptrading import sender
+from taptrading.hub import Hub, frame_tail
+from taptrading.sender import BEACON
 
 
 class FakeSocket:
@@ -35,7 +36,7 @@ class FakeLayer:
 @pytest.fixture
 def layer(monkeypatch: pytest.MonkeyPatch) -> FakeLayer:
     fake = FakeLayer()
-    monkeypatch.setattr(hub_module, "get_channel_layer", lambda: fake)
+    monkeypatch.setattr(sender, "get_channel_layer", lambda: fake)
     return fake
 
 
@@ -118,6 +119,18 @@ def test_take_when_a_message_is_missing_reports_one_gap(
     assert gaps == [1]
     hub._take(message("feed", second["number"] + 1))
     assert gaps == [1]
+
+
+def test_take_when_just_subscribed_learns_the_numbers(hub: Hub, gaps: list[int]) -> None:
+    hub._learning = True
+    hub._take(message("feed", 500))
+    hub._take(message(BEACON, 500))
+    assert gaps == []
+    hub._take(message("feed", 502))
+    assert gaps == [1]
+    hub._learnt()
+    hub._take(message("feed", 2, sender="new, but its first is missing"))
+    assert gaps == [1, 1]
 
 
 def test_take_when_a_callback_fails_still_calls_the_next(hub: Hub) -> None:
