@@ -41,6 +41,9 @@ class AddressField(TextField):
 class SignatureField(TextField):
     """-> 65 bytes."""
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"help_text": "`0x` and 130 hex digits.", **options})
+
     def to_internal_value(self, data: Any) -> bytes:  # type: ignore[override]
         signature = signing.parse_signature(super().to_internal_value(data))
         if signature is None:
@@ -98,7 +101,7 @@ class NonceOutput(serializers.Serializer[Any]):
 
 class LoginInput(StrictSerializer):
     message = TextField(max_length=MESSAGE_CHARACTERS_MAX, help_text="A message of EIP-4361.")
-    signature = TextField(help_text="`0x` and 130 hex digits.")
+    signature = SignatureField()
 
 
 class WalletOutput(serializers.Serializer[Any]):

@@ -61,7 +61,7 @@ def _use_nonce(nonce: str) -> bool:
     return _redis(settings.REDIS_URL).getdel(_nonce_key(nonce)) is not None
 
 
-def sign_in(text: str, signature: str, now_us: int) -> Session:
+def sign_in(text: str, signature: bytes, now_us: int) -> Session:
     """Check the message and who signed it, open a wallet if there is none, open a session.
 
     Raises ApiError, redis.RedisError, DependencyError.
@@ -70,10 +70,7 @@ def sign_in(text: str, signature: str, now_us: int) -> Session:
         message = parse(text)
     except MessageError as error:
         raise ApiError("invalid_request", f"Not a sign-in message: {error}.") from None
-    parsed = signing.parse_signature(signature)
-    if parsed is None:
-        raise ApiError("invalid_request", fields={"signature": ["0x and 130 hex digits."]})
-    refusal = check_message(message, now_us) or _check_signer(text, message, parsed)
+    refusal = check_message(message, now_us) or _check_signer(text, message, signature)
     if refusal is not None:
         raise ApiError.of(refusal)
     if not _use_nonce(message.nonce):

@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from taptrading import clock
-from taptrading.api import SignedIn, error_responses
+from taptrading.api import CursorPage, SignedIn, error_responses
 from taptrading.errors import ApiError
 from taptrading.limiter import TokenBuckets, Verdict
 from taptrading.limits import LIMITS
@@ -97,9 +97,10 @@ class LoginView(SignInView):
     )
     def post(self, request: Request) -> Response:
         """Sign in with a signed EIP-4361 message; the first sign-in registers."""
-        login = LoginInput(data=request.data)
-        login.is_valid(raise_exception=True)
-        session = signin.sign_in(**login.validated_data, now_us=clock.now_us())
+        form = LoginInput(data=request.data)
+        form.is_valid(raise_exception=True)
+        login = form.validated_data
+        session = signin.sign_in(login["message"], login["signature"], clock.now_us())
         wallet = Wallet.objects.get(address=session.address)
         response = Response(
             {
@@ -137,6 +138,7 @@ class LogoutView(APIView):
 
 class SessionKeysView(ListAPIView[SessionKey]):
     serializer_class = SessionKeyOutput
+    pagination_class = CursorPage
 
     def get_authenticators(self) -> list[Any]:
         # The signature is the authority of POST: a stale cookie beside it must not matter.

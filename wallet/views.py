@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from taptrading import clock
-from taptrading.api import PageRequest, error_responses
+from taptrading.api import CursorPage, PageRequest, error_responses
 from taptrading.limits import LIMITS
 from wallet import custody, deposits, history, withdrawals
 from wallet.authentication import trader_of
@@ -98,6 +98,7 @@ class LedgerView(APIView):
 
 class DepositsView(ListAPIView[Deposit]):
     serializer_class = DepositOutput
+    pagination_class = CursorPage
 
     def get_queryset(self) -> Any:
         return Deposit.objects.filter(wallet_id=trader_of(self.request).wallet_id)
@@ -135,6 +136,7 @@ class DepositsView(ListAPIView[Deposit]):
 
 class WithdrawalsView(ListAPIView[Withdrawal]):
     serializer_class = WithdrawalOutput
+    pagination_class = CursorPage
 
     def get_queryset(self) -> Any:
         return Withdrawal.objects.filter(wallet_id=trader_of(self.request).wallet_id)

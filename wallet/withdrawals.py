@@ -13,7 +13,7 @@ from django.conf import settings
 from django.db.models import QuerySet
 
 from taptrading import clock
-from taptrading.errors import ApiError, Refusal
+from taptrading.errors import ApiError, DependencyError, Refusal
 from taptrading.limits import LIMITS
 from wallet import link, signing
 from wallet.custody import Custodian
@@ -72,8 +72,9 @@ def _carry_out(command: Command) -> int:
     return int(outcome.id)
 
 
-def advance(custodian: Custodian, now_us: int) -> None:
+def advance(custodian: Custodian | None, now_us: int) -> None:
     """Move every withdrawal that can move one step or more. Safe to run twice, or at once.
+    Raises DependencyError when the writer cannot be reached.
 
     A payout is asked for before it is marked as sent: a run that dies between the two asks
     again, and the custodian knows the id.
@@ -83,6 +84,8 @@ def advance(custodian: Custodian, now_us: int) -> None:
         approve_after__lte=clock.from_us(now_us),
     )[:STEP_MAX]:
         link.call(ApproveWithdrawal(row.pk, POLICY))
+    if custodian is None:
+        return
     for row in _in_state(Status.APPROVED)[:STEP_MAX]:
         _send(custodian, row)
     for row in _in_state(Status.SENT)[:STEP_MAX]:
@@ -98,6 +101,8 @@ def _in_state(status: Status) -> QuerySet[Withdrawal]:
 def _send(custodian: Custodian, row: Withdrawal) -> None:
     try:
         custodian.send(row.pk, row.to_address, row.amount_micros)
+    except DependencyError:
+        raise
     except Exception:
         # One payout that cannot go out must not keep the others waiting; the next run tries again.
         log.exception("withdrawal %s to %s not sent", row.pk, signing.mask(row.to_address))
@@ -108,5 +113,7 @@ def _send(custodian: Custodian, row: Withdrawal) -> None:
 def _ask(custodian: Custodian, row: Withdrawal) -> None:
     try:
         custodian.ask(row.pk)
+    except DependencyError:
+        raise
     except Exception:
         log.exception("no answer about withdrawal %s", row.pk)

@@ -50,7 +50,7 @@ def test_parse_when_the_standards_example_then_every_field() -> None:
     assert message.chain_id == 1
     assert message.nonce == "32891756"
     assert clock.iso_ms(message.issued_at_us) == "2021-09-30T16:25:24.000Z"
-    assert message.expires_at_us is message.not_before_us is message.request_id is None
+    assert (message.expires_at_us, message.not_before_us, message.request_id) == (None,) * 3
     assert message.resources == (
         "ipfs://bafybeiemxf5abjwjbikoz4mc3a3dla6ual3jsgpdr4cjr3oz3evfyavhwq/",
         "https://example.com/my-web2-claim.json",
