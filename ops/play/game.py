@@ -202,7 +202,7 @@ class Game:
         except NotPlaced:
             tap.refused = "not placed"
         else:
-            tap.accepted_us = self._now_us()
+            tap.accepted_us = tap.accepted_us or self._now_us()
             self._note(bet)
             return
         self._screen.show(self.journal, tap)
@@ -246,6 +246,8 @@ class Game:
             self._screen.say(text)
 
     def _check_patience(self) -> None:
+        if self.journal.balance_micros is not None and not self._stream.is_connected:
+            self._tell("the connection is lost: trying again")
         if self._now_us() - self._progress_us > self._options.patience_s * 1_000_000:
             waiting = self._was_told or "bets are not resolved"
             raise PlayError(f"nothing happened for {self._options.patience_s:.0f} s ({waiting})")

@@ -70,19 +70,25 @@ class Journal:
         given when it is fresh, so that it counts as a latency. The tap
         that it moved on, if it is one of this run's.
         """
-        if bet.cursor is not None and bet.balance_micros is not None:
-            self.note_balance(bet.balance_micros, bet.cursor)
         tap = self._by_nonce.get(bet.nonce)
-        if tap is None or (tap.bet is not None and _RANK[bet.status] <= _RANK[tap.bet.status]):
+        is_news = tap is not None and (tap.bet is None or _RANK[bet.status] > _RANK[tap.bet.status])
+        if bet.balance_micros is not None and (bet.cursor is not None or is_news):
+            self.note_balance(bet.balance_micros, bet.cursor)
+        if tap is None or not is_news:
             return None
         tap.bet = bet
+        if tap.via == "ws" and bet.status == "accepted":
+            tap.accepted_us = now_us  # over the socket the event is the answer
         tap.refused = ""
         if bet.status == "confirmed":
             tap.confirmed_us = now_us
         return tap
 
-    def note_balance(self, balance_micros: int, cursor: int) -> None:
-        if cursor >= self._cursor:
+    def note_balance(self, balance_micros: int, cursor: int | None = None) -> None:
+        """Without a cursor (a reply that overtook its event) it stands until the next event."""
+        if cursor is None:
+            self.balance_micros = balance_micros
+        elif cursor >= self._cursor:
             self.balance_micros, self._cursor = balance_micros, cursor
 
     def rounds(self) -> list[Tap]:
