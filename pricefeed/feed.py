@@ -149,23 +149,27 @@ class Feed:
         """The ticks, if they are recorded; none, if the database would not have them."""
         if not priced:
             return []
-        seq = self._newest.seq if self._newest else 0
+        before = self._newest
+        seq = before.seq if before else 0
         ticks = [tick.numbered(seq + n) for n, tick in enumerate(priced, 1)]
         try:
             await self._in_database(recorder.record, ticks, clock.now_us())
         except DatabaseError as error:
             counts.record_failures.inc()
             log.error("action=record_ticks failed count=%d why=%s", len(ticks), error)
-            await self._reconnect()
-            return []
+            await self._recover()
+            if self._newest != ticks[-1]:
+                return []
         counts.ticks.inc(len(ticks))
-        self._ring(self._newest, ticks[-1])
+        self._ring(before, ticks[-1])
         return ticks
 
-    async def _reconnect(self) -> None:
+    async def _recover(self) -> None:
+        """A new connection and the truth: a commit may have succeeded without saying so."""
         with contextlib.suppress(DatabaseError):
             await self._in_database(recorder.disconnect)
             await self._in_database(recorder.relax_sync)
+            self._newest = await self._in_database(recorder.newest)
 
     def _ring(self, before: TickRecord | None, newest: TickRecord) -> None:
         """Tell that a column has its last vertex; while one call is under way, no second."""

@@ -16,6 +16,9 @@ from pricefeed.ticks import NANOS_PER_CENT, Event
 from pricefeed.volatility import YEAR_S
 
 MARK_MS: Final = 100
+# What the settings say when nothing else does.
+SIGMA_PCT: Final = 60
+START_CENTS: Final = 9_500_000
 _LEVELS: Final = 20  # a block is 2^20 marks
 _BLOCK_MARKS: Final = 1 << _LEVELS
 _JUMP_MARKS: Final = 36_000
@@ -55,7 +58,9 @@ def _jump(seed: int, mark: int) -> float:
     return _JUMP_SIZE * _normal(seed, -2, hour if inside >= at else hour - 1)
 
 
-def price_cents(seed: int, at_ms: int, *, sigma_pct: int, start_cents: int) -> int:
+def price_cents(
+    seed: int, at_ms: int, *, sigma_pct: int = SIGMA_PCT, start_cents: int = START_CENTS
+) -> int:
     """The price at the mark at or before `at_ms`."""
     mark = at_ms // MARK_MS
     step = sigma_pct / 100 * math.sqrt(MARK_MS / 1_000 / YEAR_S)

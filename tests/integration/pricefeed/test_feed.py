@@ -314,3 +314,20 @@ async def test_record_when_the_database_refuses_then_nothing_is_published_and_it
     assert await in_thread(Tick.objects.count) == len(
         {state.tick.seq for state in outlet.states if state.tick}
     )
+
+
+async def test_record_when_it_commits_but_reports_failure_then_numbers_go_on_after_it(
+    time: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, failures = recorder.record, iter(range(1))
+
+    def record_and_lose_the_answer(ticks: list[TickRecord], recorded_at_us: int) -> None:
+        record(ticks, recorded_at_us)
+        if next(failures, None) is not None:
+            raise OperationalError("the connection was lost")
+
+    monkeypatch.setattr(recorder, "record", record_and_lose_the_answer)
+    outlet = await run(time, 2, steady)
+    assert [state.tick.seq for state in outlet.states if state.tick][:2] == [1, 2]
+    marks = await in_thread(recorded_marks)
+    assert marks == list(range(100, 2_000, 100))
