@@ -123,8 +123,9 @@ def _error_page_as_json(request: HttpRequest, response: HttpResponseBase) -> Htt
     body = error_body(Refusal(code), request_id(request)) if code else _internal_error(request)
     status = CODES[code].status if code else 500
     replaced = JsonResponse(body, status=status)
-    if "Allow" in response.headers:
-        replaced.headers["Allow"] = response.headers["Allow"]
+    replaced.headers["Content-Length"] = str(len(replaced.content))
+    for name, value in response.headers.items():
+        replaced.headers.setdefault(name, value)  # Allow, and what keeps browsers safe
     return replaced
 
 

@@ -53,7 +53,7 @@ class SignedInView(APIView):
 
 
 def broken_page(request: HttpRequest) -> HttpResponse:
-    return HttpResponse("<h1>teapot</h1>", status=418)
+    return HttpResponse("<h1>teapot</h1>", status=418, headers={"X-Frame-Options": "DENY"})
 
 
 urlpatterns = [
@@ -177,7 +177,10 @@ def test_get_when_method_is_not_answered_then_405_with_allow(client: Client) -> 
 
 
 def test_get_when_a_page_is_an_error_then_its_html_stays_inside(client: Client) -> None:
-    assert_error(client.get("/api/teapot"), 400, "invalid_request")
+    response = client.get("/api/teapot")
+    assert_error(response, 400, "invalid_request")
+    assert response["X-Frame-Options"] == "DENY"
+    assert int(response["Content-Length"]) == len(response.content)
 
 
 def test_get_when_not_signed_in_then_refused(client: Client) -> None:
