@@ -4,7 +4,6 @@ Everything here reads this process's own memory, but for a wallet seen for the f
 checks stand in the contract's order of precedence.
 """
 
-import asyncio
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -19,6 +18,7 @@ from taptrading.errors import ApiError, DependencyError, OutcomeUnknown, Refusal
 from taptrading.limits import PRESETS_MICROS
 from taptrading.money import MAX_INT
 from taptrading.strict import parse_json_object
+from taptrading.threads import in_thread
 from wallet import link, signing
 from wallet.directory import Directory, WalletFacts
 
@@ -164,7 +164,7 @@ class Entry:
         return signing.recover_text(text, signed.signature), text
 
     async def _load(self, address: str) -> WalletFacts | None:
-        return await asyncio.to_thread(self._directory.load, address)
+        return await in_thread(self._directory.load, address)
 
     def _against_signer(
         self,

@@ -1,7 +1,11 @@
 """Stand-ins for what would need a process of its own: the same code, run in this one."""
 
-from collections.abc import Iterator
+import asyncio
+import queue
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any, ParamSpec, TypeVar
 
 from taptrading import clock
 from taptrading.errors import DependencyError
@@ -10,6 +14,9 @@ from wallet.events import Told
 from wallet.nonces import Admitted
 from wallet.protocol import Command, Outcome
 from wallet.writer import Handler, Writer
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class ManualClock(clock.Clock):
@@ -89,3 +96,32 @@ def in_process_link(handlers: list[Handler]) -> Iterator[InProcessLink]:
         yield server
     finally:
         link.use(None)
+
+
+class DatabaseThread:
+    """Runs a coroutine in a thread of its own while this one, which holds the test's transaction,
+    answers what the coroutine asks of the database."""
+
+    def __init__(self) -> None:
+        self._asked: queue.Queue[Callable[[], None]] = queue.Queue()
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        with ThreadPoolExecutor(1) as pool:
+            future = pool.submit(asyncio.run, coroutine)
+            future.add_done_callback(lambda _: self._asked.put(lambda: None))
+            while not future.done():
+                self._asked.get()()
+            return future.result()
+
+    async def ask(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """`in_thread`, for a test: the function's result from the thread with the database."""
+        answer: Future[T] = Future()
+
+        def work() -> None:
+            try:
+                answer.set_result(function(*args, **kwargs))
+            except BaseException as error:
+                answer.set_exception(error)
+
+        self._asked.put(work)
+        return await asyncio.wrap_future(answer)
