@@ -5,6 +5,7 @@ some go over the socket. A refusal that another cell may escape leads to another
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from datetime import datetime
 from random import Random
@@ -120,19 +121,27 @@ class Game:
     # What the trader does.
 
     async def _play(self) -> None:
-        under_way: set[asyncio.Task[None]] = set()
-        while len(self._confirmed()) < self._options.rounds:
-            for task in [task for task in under_way if task.done()]:
-                under_way.discard(task)
-                task.result()
-            if await self._may_tap():
-                under_way.add(asyncio.create_task(self._tap_next()))
-                await asyncio.sleep(self._rng.uniform(0.6, 1.4) * self._options.pace_s)
-            else:
-                await asyncio.sleep(0.1)
-            self._check_patience()
-        await asyncio.gather(*under_way)
+        under_way: list[asyncio.Task[None]] = []
+        try:
+            while len(self._confirmed()) < self._options.rounds:
+                for task in under_way:
+                    if task.done():
+                        task.result()
+                await self._tap_or_wait(under_way)
+                self._check_patience()
+            await asyncio.gather(*under_way)
+        finally:
+            for task in under_way:
+                task.cancel()
+            await asyncio.gather(*under_way, return_exceptions=True)
         await self._wait_for_outcomes()
+
+    async def _tap_or_wait(self, under_way: list[asyncio.Task[None]]) -> None:
+        if await self._may_tap():
+            under_way.append(asyncio.create_task(self._tap_next()))
+            await asyncio.sleep(self._rng.uniform(0.6, 1.4) * self._options.pace_s)
+        else:
+            await asyncio.sleep(0.1)
 
     def _confirmed(self) -> list[Tap]:
         return [tap for tap in self.journal.rounds() if tap.bet and tap.state != "accepted"]
@@ -143,8 +152,8 @@ class Game:
             return False  # until one of them turns out not to be a round
         if len(self.journal.taps) >= self._options.taps_max:
             raise PlayError(f"{len(self.journal.taps)} taps and still not enough rounds")
-        if self.journal.balance_micros is None:
-            return False  # the stream has not told yet
+        if self.journal.balance_micros is None or not self._stream.is_connected:
+            return False  # the stream has not told yet, or is trying again
         if self.journal.balance_micros < self._options.stake_micros:
             self._tell("waiting for a bet to pay: the balance does not cover another stake")
             await self._look_after()
@@ -201,6 +210,10 @@ class Game:
                 raise PlayError(f"the platform refuses to go on: {error}") from error
         except NotPlaced:
             tap.refused = "not placed"
+        except Unreachable:
+            tap.refused = "not sent"  # the stream will tell when the platform is back
+        except OutcomeUnknown:
+            tap.refused = "unknown"  # news of the bet will set it right
         else:
             tap.accepted_us = tap.accepted_us or self._now_us()
             self._note(bet)
@@ -234,11 +247,11 @@ class Game:
             return
         self._asked_us = self._now_us()
         for tap in self.journal.unsettled():
-            if tap.bet is not None:
-                self._note(await self._ask(tap.bet.bet_id), fresh=False)
-
-    async def _ask(self, bet_id: str) -> Bet:
-        return await asyncio.to_thread(self._client.bet, bet_id)
+            if tap.bet is None:
+                continue
+            with contextlib.suppress(Unreachable, OutcomeUnknown):  # patience has an end
+                bet = await asyncio.to_thread(self._client.bet, tap.bet.bet_id)
+                self._note(bet, fresh=False)
 
     def _tell(self, text: str) -> None:
         if text != self._was_told:

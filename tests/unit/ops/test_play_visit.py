@@ -4,6 +4,7 @@ Its books are kept in a list, its prices stand still, and it can be told to misb
 """
 
 import asyncio
+import contextlib
 import io
 import json
 import threading
@@ -17,6 +18,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from rich.console import Console
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
 
 from ops.play.options import Options, PlayError
 from ops.play.screen import PlainScreen
@@ -58,6 +60,8 @@ class Platform:
         self.rejections: list[str] = []  # reasons of the next bets at their pricing tick
         self.pays: Callable[[int], int] = lambda micros: micros
         self.loses_events = False
+        self.lost_replies = 0  # of the next bets: they are placed, and nobody is told
+        self.hangs_up_after = 0  # events: then every socket is closed, once
         self.url = ""
         self._lock = threading.Lock()
         self._cursor = 0
@@ -139,6 +143,9 @@ class Platform:
         asked = json.loads(request.content or b"{}")
         with self._lock:
             status, body = self._answer(request.method, path, asked)
+        if (request.method, path) == ("POST", "bets") and self.lost_replies:
+            self.lost_replies -= 1
+            raise httpx.ReadTimeout("too late")
         return httpx.Response(status, json=body) if body is not None else httpx.Response(status)
 
     def _answer(self, method: str, path: str, asked: dict[str, Any]) -> tuple[int, Any]:
@@ -160,6 +167,8 @@ class Platform:
                 return self.place(asked)
             case _, ["bets"]:
                 return 200, _page(list(self.bets.values()))
+            case _, ["bets", "by-nonce", nonce]:
+                return 200, next(b for b in self.bets.values() if b["nonce"] == nonce)
             case _, ["bets", bet_id]:
                 return 200, self.bets[bet_id]
             case _, ["settlements", column]:
@@ -194,19 +203,24 @@ class Platform:
 
     async def _socket(self, socket: ServerConnection) -> None:
         me = (socket, iter(range(1, 1_000_000)))
-        async for text in socket:
-            asked = json.loads(text)
-            with self._lock:
-                if asked["op"] == "subscribe":
-                    self._sockets.append(me)
-                    open_ = {"open": [], "missed": [], "cursor": self._cursor}
-                    self.tell("snapshot", {"balance_micros": self.balance_micros, **open_})
-                    self.tell("grid.update", _grid())
-                    self.tell("price.tick", {"price_cents": 1_700})
-                elif asked["op"] == "bet":
-                    status, body = self.place(asked)
-                    kind = "bet.accepted" if status == 202 else "bet.rejected"
-                    self.tell(kind, body | {"id": asked["id"]}, even_when_deaf=True)
+        with contextlib.suppress(ConnectionClosed):
+            async for text in socket:
+                self._hear(me, text)
+
+    def _hear(self, me: tuple[ServerConnection, Iterator[int]], text: str | bytes) -> None:
+        asked = json.loads(text)
+        with self._lock:
+            if asked["op"] == "subscribe":
+                self._sockets.append(me)
+                missed = list(self.bets.values())
+                open_ = {"open": [], "missed": missed, "cursor": self._cursor}
+                self.tell("snapshot", {"balance_micros": self.balance_micros, **open_})
+                self.tell("grid.update", _grid())
+                self.tell("price.tick", {"price_cents": 1_700})
+            elif asked["op"] == "bet":
+                status, body = self.place(asked)
+                kind = "bet.accepted" if status == 202 else "bet.rejected"
+                self.tell(kind, body | {"id": asked["id"]}, even_when_deaf=True)
 
     def tell(self, kind: str, data: dict[str, Any], *, even_when_deaf: bool = False) -> None:
         if self.loses_events and kind.startswith("bet.") and not even_when_deaf:
@@ -214,6 +228,12 @@ class Platform:
         for socket, numbers in self._sockets:
             text = json.dumps({"seq": next(numbers), "type": kind, "data": data})
             asyncio.run_coroutine_threadsafe(socket.send(text), self.loop)
+        if kind.startswith("bet.") and self.hangs_up_after:
+            self.hangs_up_after -= 1
+            if not self.hangs_up_after:
+                for socket, _ in self._sockets:
+                    asyncio.run_coroutine_threadsafe(socket.close(1012), self.loop)
+                self._sockets.clear()
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -346,6 +366,19 @@ def test_visit_when_events_are_lost_asks_after_its_bets(platform: Platform) -> N
 
     assert result.holds
     assert len(result.journal.rounds()) == 2
+
+
+def test_visit_when_the_platform_goes_away_for_a_while_goes_on_afterwards(
+    platform: Platform,
+) -> None:
+    platform.lost_replies = 2
+    platform.hangs_up_after = 3
+
+    result, _ = _visit(platform, rounds=4)
+
+    assert result.holds, [str(check) for check in result.checks]
+    assert platform.lost_replies == 0
+    assert len(result.journal.rounds()) == 4
 
 
 def test_visit_when_the_platform_pays_a_micro_too_little_does_not_hold(
