@@ -73,9 +73,7 @@ class LedgerEntry(models.Model):
         ADJUSTMENT = "ADJUSTMENT"
 
     id = MintedIdField(primary_key=True)
-    debit_wallet = models.ForeignKey(
-        Wallet, models.PROTECT, related_name="debits", db_index=False
-    )
+    debit_wallet = models.ForeignKey(Wallet, models.PROTECT, related_name="debits", db_index=False)
     credit_wallet = models.ForeignKey(
         Wallet, models.PROTECT, related_name="credits", db_index=False
     )
