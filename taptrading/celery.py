@@ -63,6 +63,5 @@ def _log_as_django_does(**_: Any) -> None:
     from django.conf import settings
 
     logging.config.dictConfig(settings.LOGGING)
-    # A line for each task sent, received and done, every second, would bury the rest.
-    for name in ("celery.beat", "celery.worker.strategy", "celery.app.trace"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    # A line for each task sent, received, done or expired would bury the rest.
+    logging.getLogger("celery").setLevel(logging.WARNING)

@@ -6,7 +6,7 @@ import signal
 import sys
 from argparse import ArgumentParser
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
@@ -20,6 +20,8 @@ from ops.parts import platform_parts
 from ops.supervisor import SUPERVISOR, Part, Supervisor
 from taptrading.clock import US_PER_S, Clock
 from taptrading.errors import TapTradingError
+
+_DEFAULT_URL: Final = "http://127.0.0.1:8000"
 
 
 class Command(BaseCommand):
@@ -92,9 +94,11 @@ async def _supervise(parts: list[Part], host: str, port: int, started_us: int) -
         sys.stdout.fileno(), log_file, [SUPERVISOR, *(part.name for part in parts)], clock=clock
     )
 
+    news = {part.name: _news(part) for part in parts}
+
     def tell(part: str) -> None:
         after_s = (clock.monotonic_us() - started_us) / US_PER_S
-        console.say(SUPERVISOR, f"{part} is up ({after_s:.1f} s)")
+        console.say(SUPERVISOR, f"{part} {news[part]} ({after_s:.1f} s)")
         if part == "web":
             console.banner(_banner(f"http://{_address(host, port)}", after_s, log_file))
 
@@ -107,15 +111,23 @@ async def _supervise(parts: list[Part], host: str, port: int, started_us: int) -
     console.close()
 
 
+def _news(part: Part) -> str:
+    """What is known when the supervisor says that a part came up."""
+    if part.once:
+        return "is done"
+    return "was started" if part.probe is None else "is up"
+
+
 def _banner(url: str, after_s: float, log_file: Path) -> list[str]:
     python = Path(sys.executable)
     here = Path.cwd()
     shown = python.relative_to(here) if python.is_relative_to(here) else python
+    other = "" if url == _DEFAULT_URL else f" --url {url}"
     return [
         f"TapTrading is up after {after_s:.1f} s",
         "",
-        f"  play in the browser    {url}/",
-        f"  watch a trader play    {shown} manage.py play --rounds 5",
+        f"  address                {url}",
+        f"  watch a trader play    {shown} manage.py play --rounds 5{other}",
         f"  API documentation      {url}/api/docs",
         f"  administration         {url}/admin/   ({shown} manage.py createsuperuser)",
         f"  health                 {url}/healthz",

@@ -1,0 +1,80 @@
+"""What is checked and made before the parts start."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+from django.core.management import CommandError, call_command
+from pytest_django import Settings
+
+from ops import preparing
+from ops.lock import FolderLock
+from tests import factories, fakes
+
+
+def test_refuse_taken_port_when_somebody_listens_then_names_port_and_way_out() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+
+        with pytest.raises(preparing.PortTaken, match=rf"127\.0\.0\.1:{port} .* WEB_PORT"):
+            preparing.refuse_taken_port("127.0.0.1", port)
+
+    preparing.refuse_taken_port("127.0.0.1", port)
+
+
+def test_run_platform_when_another_holds_the_folder_then_refuses_before_touching_it(
+    tmp_path: Path, settings: Settings
+) -> None:
+    settings.DATA_DIR = tmp_path
+    lock = FolderLock(tmp_path / "platform.lock")
+    lock.take()
+
+    with pytest.raises(CommandError, match=f"already runs on .* as process {os.getpid()}:"):
+        call_command("runplatform", port=1)
+
+    lock.release()
+    assert os.listdir(tmp_path) == ["platform.lock"]
+
+
+def test_remove_stale_sockets_when_a_killed_platform_left_some_then_they_go(
+    tmp_path: Path, settings: Settings
+) -> None:
+    settings.WRITER_SOCKET = tmp_path / "writer.sock"
+    settings.VALKEY_SOCKET = tmp_path / "valkey.sock"
+    settings.WRITER_SOCKET.touch()
+
+    preparing.remove_stale_sockets()
+
+    assert os.listdir(tmp_path) == []
+
+
+def test_collect_static_when_sources_change_then_again_and_only_then(
+    tmp_path: Path, settings: Settings
+) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "page.css").write_text("a {}")
+    settings.STATICFILES_FINDERS = ["django.contrib.staticfiles.finders.FileSystemFinder"]
+    settings.STATICFILES_DIRS = [source]
+    settings.STATIC_ROOT = tmp_path / "served"
+
+    assert preparing.collect_static_if_stale()
+    assert not preparing.collect_static_if_stale()
+    (source / "page.css").write_text("a { color: red }")
+    assert preparing.collect_static_if_stale()
+
+    assert (tmp_path / "served" / "page.css").read_text() == "a { color: red }"
+
+
+@pytest.mark.django_db
+def test_migrate_if_due_when_tables_are_current_then_does_nothing() -> None:
+    assert not preparing.migrate_if_due()
+
+
+def test_house_is_funded_when_funding_was_written_then_true(writer: fakes.InProcessLink) -> None:
+    assert not preparing.house_is_funded()
+
+    factories.funded_house(writer)
+
+    assert preparing.house_is_funded()
