@@ -58,7 +58,8 @@ class Work(Protocol):
 class Handler(Protocol):
     """Carries out the kinds of commands it names."""
 
-    commands: Sequence[type[Command]]
+    @property
+    def commands(self) -> Sequence[type[Command]]: ...
 
     def begin(self, commands: list[Command]) -> Work: ...
 

@@ -21,7 +21,7 @@ from wallet.keys import KeyHandler
 from wallet.nonces import Nonces
 from wallet.server import WriterServer
 from wallet.transfers import TransferHandler
-from wallet.writer import Writer
+from wallet.writer import Handler, Writer
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ async def _run() -> None:
 
 def _server(store: "redis.asyncio.Redis") -> WriterServer:
     nonces = Nonces(node=settings.NODE)
-    handlers = [TransferHandler(), KeyHandler(), *game_handlers(nonces, board)]
+    handlers: list[Handler] = [TransferHandler(), KeyHandler(), *game_handlers(nonces, board)]
 
     async def publish(kind: str, payload: bytes) -> None:
         await hub.publish(kind, payload)
@@ -84,7 +84,7 @@ async def _read_board(store: "redis.asyncio.Redis") -> None:
     except RedisError as error:
         log.warning("no price from Redis yet: %s", error)
     else:
-        if state is not None:
+        if isinstance(state, bytes):
             board.receive(state)
 
 
