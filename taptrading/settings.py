@@ -82,7 +82,8 @@ DEMO_HOUSE_MICROS: int = env.int("DEMO_HOUSE_MICROS", 10_000_000_000_000)
 
 # Django.
 INSTALLED_APPS = [
-    "daphne",
+    # Daphne serves `runserver`; loading it costs every other process half a second.
+    *(["daphne"] if "runserver" in sys.argv else []),
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
