@@ -1,0 +1,93 @@
+"""Probes, and the embedded Valkey that the first of them asks."""
+
+import asyncio
+import os
+import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis.asyncio
+
+from ops import embedded, probes
+from ops.supervisor import Part, Supervisor
+
+
+@pytest.fixture
+def socket() -> Iterator[Path]:
+    """In a folder of its own with a short name: the kernel takes 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="tap-") as folder:
+        yield Path(folder, "s")
+
+
+async def answer_with(status_line: bytes) -> tuple[asyncio.Server, int]:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(status_line + b"\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    return server, server.sockets[0].getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    ("status_line", "is_up"),
+    [
+        (b"HTTP/1.1 200 OK", True),
+        (b"HTTP/1.1 503 Service Unavailable", False),
+        (b"nonsense", False),
+        (b"", False),
+    ],
+)
+async def test_http_answers_when_asked_then_only_a_server_without_error_is_up(
+    status_line: bytes, is_up: bool
+) -> None:
+    server, port = await answer_with(status_line)
+    async with server:
+        assert await probes.http_answers("127.0.0.1", port, "/health/liveness")() is is_up
+
+
+async def test_http_answers_when_nobody_listens_then_not_up() -> None:
+    server, port = await answer_with(b"")
+    server.close()
+    await server.wait_closed()
+
+    assert not await probes.http_answers("127.0.0.1", port, "/")()
+
+
+async def test_socket_accepts_when_socket_is_stale_then_not_up(socket: Path) -> None:
+    probe = probes.socket_accepts(socket)
+    assert not await probe()
+
+    server = await asyncio.start_unix_server(lambda reader, writer: writer.close(), socket)
+    async with server:
+        assert await probe()
+    await server.wait_closed()
+    assert not await probe()
+
+
+async def test_valkey_when_killed_under_the_supervisor_then_comes_back_with_its_data(
+    socket: Path,
+) -> None:
+    ups: asyncio.Queue[str] = asyncio.Queue()
+    command = embedded.server_command(
+        embedded.find_server(), socket=socket, folder=socket.parent / "data"
+    )
+    supervisor = Supervisor(
+        [Part("valkey", command, probe=probes.valkey_answers(socket))],
+        folder=socket.parent,
+        say=lambda part, line: None,
+        on_up=ups.put_nowait,
+    )
+    running = asyncio.create_task(supervisor.run())
+    async with asyncio.timeout(20), redis.asyncio.Redis(unix_socket_path=str(socket)) as client:
+        await ups.get()
+        await client.set("kept", "yes")
+        os.kill((await client.info("server"))["process_id"], signal.SIGKILL)
+        await ups.get()
+
+        assert await client.get("kept") == b"yes"
+        assert (await client.config_get("maxmemory-policy"))["maxmemory-policy"] == "noeviction"
+    supervisor.stop()
+    await running
