@@ -48,6 +48,7 @@ class Breaker:
         self._recovery_ms = recovery_ms
         self._last_ms: int | None = None
         self._recovering_since_ms: int | None = None
+        self._seen_old_ms: int | None = None
         self.override = NO_OVERRIDE
 
     def resume(self, last_ms: int, *, was_open: bool) -> None:
@@ -56,9 +57,15 @@ class Breaker:
         self._recovering_since_ms = last_ms if was_open else None
 
     def tick(self, at_ms: int) -> None:
-        """The index has a price at this mark. The first one ever closes the breaker."""
+        """The index has a price at this mark. The first one ever closes the breaker.
+
+        A mark that is made up late does not undo that the index was seen to be old meanwhile.
+        """
         if self._last_ms is not None and at_ms - self._last_ms > self._open_ms:
             self._recovering_since_ms = at_ms
+        if self._seen_old_ms is not None:
+            self._recovering_since_ms = max(at_ms, self._seen_old_ms)
+            self._seen_old_ms = None
         self._last_ms = at_ms
 
     def judge(self, now_ms: int) -> Verdict:
@@ -77,6 +84,7 @@ class Breaker:
             return OPEN, "no price yet"
         age_ms = now_ms - self._last_ms
         if age_ms > self._open_ms:
+            self._seen_old_ms = now_ms
             return OPEN, f"no index price for more than {self._open_ms // 1_000} s"
         if age_ms > self._degraded_ms:
             return DEGRADED, f"no index price for more than {self._degraded_ms // 1_000} s"

@@ -125,6 +125,7 @@ class Feed:
         """Everything due at this moment."""
         self._clock.follow()
         now_ms = self._clock.now_us() // _US_PER_MS
+        self._breaker.judge(now_ms)  # before missed marks are made up: others saw the index age
         marks = self._due(now_ms)
         stepped = [self._pipeline.step(mark) for mark in marks]
         priced = [price for price in stepped if price is not None]

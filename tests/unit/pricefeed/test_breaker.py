@@ -112,3 +112,12 @@ def test_override_when_auto_then_none() -> None:
     subject = ticked(0, 0, breaker())
     subject.override = Override("auto", None, "by someone")
     assert subject.judge(0) == Verdict("closed", "auto", "")
+
+
+def test_judge_when_marks_were_made_up_late_then_still_recovering() -> None:
+    feed = ticked(0, 0, breaker())
+    assert feed.judge(11_000).breaker == "open"
+    ticked(1_100, 40_900, feed)  # a feed that was stopped catches up, then goes on
+    assert feed.judge(40_900).breaker == "open"
+    ticked(41_000, 41_000, feed)
+    assert feed.judge(41_000).breaker == "closed"

@@ -1,0 +1,183 @@
+"""A trader's whole round over real HTTP and WebSocket against real processes."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+
+from tests import stack
+from tests.outsider import USDC, Outsider
+
+pytestmark = pytest.mark.timeout(240)
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[stack.Stack]:
+    folder = tmp_path_factory.mktemp("platform")
+    with stack.running(folder, TAP_BET_RATE_PER_S="10000", TAP_BET_BURST="10000") as running:
+        running.clock_rate(2)
+        yield running
+
+
+@pytest.fixture
+def trader(platform: stack.Stack) -> Outsider:
+    made = Outsider(platform.url)
+    made.sign_in()
+    made.deposit(100)
+    return made
+
+
+def test_trader_signs_in_bets_wins_or_loses_and_withdraws(trader: Outsider) -> None:
+    assert trader.balance() == 100 * USDC
+    line = trader.socket()
+    line.send(op="subscribe", channels=["price", "grid", "bets"])
+    snapshot = line.until(lambda frame: frame["type"] == "snapshot")["data"]
+    assert (snapshot["balance_micros"], snapshot["open"]) == (100 * USDC, [])
+    line.until(lambda frame: frame["type"] == "price.tick")
+    line.until(lambda frame: frame["type"] == "grid.update")
+
+    cells = trader.cells()
+    first_column = min(int(cell["cell_id"].split("_")[0]) for cell in cells)
+    soon = [c for c in cells if int(c["cell_id"].split("_")[0]) == first_column + 5]
+    bet_ids = []
+    for cell in (soon[0], soon[1], soon[4]):
+        reply = trader.place(trader.bet(cell, min_rate_bps=10_100))
+        assert reply.status_code == 202, reply.text
+        assert reply.json()["status"] == "accepted"
+        bet_ids.append(reply.json()["bet_id"])
+    line.send(op="bet", id="mine", **trader.bet(soon[2], min_rate_bps=10_100))
+    over_socket = line.until(lambda f: f["type"] == "bet.accepted" and "id" in f["data"])["data"]
+    assert over_socket["id"] == "mine"
+    bet_ids.append(over_socket["bet_id"])
+
+    balance = trader.balance()
+    for bet_id in bet_ids:
+        confirmed = line.about("bet.confirmed", bet_id)
+        assert confirmed["rate_bps"] >= confirmed["min_rate_bps"]
+        expected = confirmed["stake_micros"] * confirmed["rate_bps"] // 10_000
+        assert confirmed["potential_payout_micros"] == expected
+    for bet_id in bet_ids:
+        resolved = line.about("bet.resolved", bet_id)
+        assert resolved["status"] in ("won", "lost")
+        column, low, high = map(int, resolved["cell_id"].split("_"))
+        path = trader.http.get(f"settlements/{column}").json()
+        touched = path["low_cents"] < high and path["high_cents"] >= low
+        assert resolved["status"] == ("won" if touched else "lost")
+        payout = resolved["potential_payout_micros"] if touched else 0
+        assert resolved["payout_micros"] == payout
+        balance += payout
+        assert trader.http.get(f"bets/{bet_id}").json()["payout_micros"] == payout
+    assert trader.balance() == balance
+
+    withdrawal = trader.withdraw(balance)
+    assert withdrawal["status"] == "held"
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        (row,) = trader.http.get("withdrawals").json()["results"]
+        if row["status"] == "completed":
+            break
+        time.sleep(0.05)
+    assert row["status"] == "completed"
+    running = 0
+    for entry in trader.ledger():
+        running += entry["amount_micros"]
+        assert entry["balance_after_micros"] == running
+    assert running == trader.balance() == 0
+    line.close()
+
+
+def test_lost_connection_is_made_whole_by_the_snapshot(trader: Outsider) -> None:
+    line = trader.socket()
+    line.send(op="subscribe", channels=["bets"])
+    cursor = line.until(lambda frame: frame["type"] == "snapshot")["data"]["cursor"]
+    line.close()
+    bet_id = trader.place(trader.bet(trader.cells()[0])).json()["bet_id"]
+    again = trader.socket()
+    again.send(op="subscribe", channels=["bets"], since=cursor)
+    snapshot = again.until(lambda frame: frame["type"] == "snapshot")["data"]
+    assert bet_id in {bet["bet_id"] for bet in snapshot["open"] + snapshot["missed"]}
+    assert snapshot["cursor"] > cursor
+    assert snapshot["balance_micros"] == 95 * USDC
+    again.close()
+
+
+def test_replayed_and_misdated_bets_are_refused(trader: Outsider) -> None:
+    cells = trader.cells()
+    body = trader.bet(cells[0])
+    first, again = trader.place(body), trader.place(body)
+    assert first.status_code == 202
+    assert (again.status_code, again.json()["error"]) == (409, "nonce_reused")
+    assert again.json()["detail"]["bet"]["bet_id"] == first.json()["bet_id"]
+    assert again.json()["detail"]["same_request"] is True
+    now_s = trader.now_s()
+    for changes, code in (
+        ({"timestamp": now_s - 40}, "timestamp_expired"),
+        ({"timestamp": now_s + 40}, "timestamp_in_future"),
+        ({"chain_id": 1}, "wrong_chain"),
+    ):
+        reply = trader.place(trader.bet(cells[1], **changes))
+        assert (reply.status_code, reply.json()["error"]) == (401, code)
+    found = trader.http.get(f"bets/by-nonce/{body['nonce']}").json()
+    assert found["bet_id"] == first.json()["bet_id"]
+    assert len(trader.http.get("bets").json()["results"]) == 1
+
+
+def test_hundred_bets_at_once_never_exceed_the_balance(trader: Outsider) -> None:
+    cells = [cell for cell in trader.cells() if int(cell["rate_bps"]) > 10_200][:100]
+    assert len(cells) == 100
+    bodies = [trader.bet(cell, min_rate_bps=10_100, stake_micros=5 * USDC) for cell in cells]
+    with ThreadPoolExecutor(25) as pool:
+        replies = list(pool.map(trader.place, bodies))
+    codes = [reply.json().get("error", "accepted") for reply in replies]
+    assert set(codes) <= {"accepted", "insufficient_funds", "cell_locked", "rate_moved"}
+    assert "insufficient_funds" in codes
+    accepted = codes.count("accepted")
+    staked = -sum(e["amount_micros"] for e in trader.ledger() if e["kind"] == "STAKE")
+    assert staked == accepted * 5 * USDC
+    running = 0
+    for entry in trader.ledger():
+        running += entry["amount_micros"]
+        assert entry["balance_after_micros"] == running >= 0
+    refused = next(r for r in replies if r.json().get("error") == "insufficient_funds")
+    nonce = bodies[replies.index(refused)]["nonce"]
+    assert trader.http.get(f"bets/by-nonce/{nonce}").status_code == 404
+
+
+def test_bets_stop_when_the_price_grows_old_and_come_back_after_thirty_stable_seconds(
+    platform: stack.Stack, trader: Outsider
+) -> None:
+    feed = platform.pid_of("run_pricefeed")
+    platform.clock_rate(4)
+    try:
+        cell = trader.cells()[-1]
+        os.kill(feed, signal.SIGSTOP)
+        assert _refused(trader, cell, "price_stale").headers["Retry-After"]
+        opened = _refused(trader, cell, "breaker_open")
+        assert opened.status_code == 503
+        assert trader.http.get("status").json()["breaker"] == "open"
+    finally:
+        os.kill(feed, signal.SIGCONT)
+    started_s = trader.now_s()
+    placed = False
+    while not placed:
+        cells = trader.http.get("grid").json()["cells"]
+        placed = bool(cells) and trader.place(trader.bet(cells[-1])).status_code == 202
+        assert trader.now_s() - started_s < 90
+        time.sleep(0.02)
+    assert trader.now_s() - started_s >= 28
+    platform.clock_rate(2)
+
+
+def _refused(trader: Outsider, cell: dict[str, object], code: str) -> httpx.Response:
+    """Bet again and again until it is refused with this code."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        reply = trader.place(trader.bet(cell))
+        if reply.status_code != 202 and reply.json()["error"] == code:
+            return reply
+        time.sleep(0.02)
+    raise AssertionError(f"never refused with {code}: {reply.text}")

@@ -1,0 +1,189 @@
+"""A trader who shares no code with the platform: eth-account, httpx, websockets, the contract."""
+
+import json
+import time
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+from eth_account import Account
+from eth_account.messages import encode_defunct
+from websockets.sync.client import ClientConnection, connect
+
+USDC = 1_000_000
+
+
+class Outsider:
+    """A wallet on a platform at `url`; `now_s` is the platform's clock in whole seconds."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.http = httpx.Client(base_url=url + "/api/v1/", timeout=10)
+        self.account = Account.create()
+        self.address = self.account.address.lower()
+        self.config: dict[str, Any] = self.http.get("config").json()
+
+    def now_s(self) -> int:
+        text: str = self.http.get("status").json()["server_time"]
+        return int(datetime.fromisoformat(text).timestamp())
+
+    def sign(self, text: str, account: Any = None) -> str:
+        made = Account.sign_message(encode_defunct(text=text), (account or self.account).key)
+        return "0x" + made.signature.hex().removeprefix("0x")
+
+    def sign_in(self) -> dict[str, Any]:
+        nonce = self.http.post("auth/nonce", json={}).json()["nonce"]
+        issued = datetime.fromtimestamp(self.now_s(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        message = (
+            f"{self.config['domain']} wants you to sign in with your Ethereum account:\n"
+            f"{self.account.address}\n\nSign in to TapTrading.\n\n"
+            f"URI: {self.url}\nVersion: 1\nChain ID: {self.config['chain_id']}\n"
+            f"Nonce: {nonce}\nIssued At: {issued}"
+        )
+        reply = self.http.post(
+            "auth/login", json={"message": message, "signature": self.sign(message)}
+        )
+        assert reply.status_code == 200, reply.text
+        answer: dict[str, Any] = reply.json()
+        self.token = answer["token"]
+        self.http.cookies.clear()
+        self.http.headers["Authorization"] = f"Bearer {self.token}"
+        return answer
+
+    def deposit(self, usdc: int) -> None:
+        reply = self.http.post("deposits", json={"amount_micros": usdc * USDC})
+        assert (reply.status_code, reply.json()["status"]) == (202, "completed"), reply.text
+
+    def balance(self) -> int:
+        balance: int = self.http.get("wallet").json()["balance_micros"]
+        return balance
+
+    def cells(self) -> list[dict[str, Any]]:
+        """What can be bet on, likeliest first; waits while nothing can."""
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            cells: list[dict[str, Any]] = self.http.get("grid").json()["cells"]
+            if cells:
+                return sorted(cells, key=lambda cell: int(cell["rate_bps"]))
+            time.sleep(0.05)
+        raise AssertionError("the grid stays empty")
+
+    def bet(self, cell: dict[str, Any], *, signed_by: Any = None, **changes: Any) -> dict[str, Any]:
+        """The signed body of a bet on this cell, three quarters of its rate accepted."""
+        body = {
+            "wallet": self.address,
+            "cell_id": cell["cell_id"],
+            "stake_micros": 5 * USDC,
+            "min_rate_bps": max(10_100, cell["rate_bps"] * 3 // 4),
+            "nonce": str(uuid.uuid4()),
+            "timestamp": self.now_s(),
+            "chain_id": self.config["chain_id"],
+        } | changes
+        text = "\n".join(
+            [
+                "Tap Trading Bet",
+                "Action: place_bet",
+                f"Domain: {self.config['domain']}",
+                f"Wallet: {body['wallet']}",
+                f"Cell: {body['cell_id']}",
+                f"Stake: {body['stake_micros']}",
+                f"MinRate: {body['min_rate_bps']}",
+                f"Nonce: {body['nonce']}",
+                f"Timestamp: {body['timestamp']}",
+                f"Chain: {body['chain_id']}",
+                "Version: 1",
+            ]
+        )
+        return {**body, "signature": self.sign(text, signed_by)}
+
+    def place(self, body: dict[str, Any]) -> httpx.Response:
+        return self.http.post("bets", json=body)
+
+    def withdraw(self, amount_micros: int) -> dict[str, Any]:
+        nonce, timestamp = str(uuid.uuid4()), self.now_s()
+        text = "\n".join(
+            [
+                "Tap Trading Withdrawal",
+                "Action: withdraw",
+                f"Domain: {self.config['domain']}",
+                f"Wallet: {self.address}",
+                f"Amount: {amount_micros}",
+                f"To: {self.address}",
+                f"Nonce: {nonce}",
+                f"Timestamp: {timestamp}",
+                f"Chain: {self.config['chain_id']}",
+                "Version: 1",
+            ]
+        )
+        body = {
+            "amount_micros": amount_micros,
+            "to_address": self.address,
+            "nonce": nonce,
+            "timestamp": timestamp,
+            "chain_id": self.config["chain_id"],
+            "signature": self.sign(text),
+        }
+        reply = self.http.post("withdrawals", json=body)
+        assert reply.status_code == 202, reply.text
+        answer: dict[str, Any] = reply.json()
+        return answer
+
+    def ledger(self) -> list[dict[str, Any]]:
+        """Every entry, oldest first."""
+        entries: list[dict[str, Any]] = []
+        path: str | None = "ledger?limit=200"
+        while path:
+            page = self.http.get(path).json()
+            entries += page["results"]
+            path = page["next"]
+        return entries[::-1]
+
+    def socket(self) -> "Line":
+        return Line(self.url.replace("http", "ws") + "/ws/v1", self.token)
+
+
+class Line:
+    """A signed-in WebSocket that checks the numbering of what it receives."""
+
+    def __init__(self, url: str, token: str) -> None:
+        self._socket: ClientConnection = connect(url, open_timeout=10, legacy=True)
+        self._seq = 0
+        self.seen: list[dict[str, Any]] = []
+        self.send(op="auth", token=token)
+        self.until(lambda frame: frame["type"] == "auth.ok")
+
+    def send(self, **frame: Any) -> None:
+        self._socket.send(json.dumps(frame))
+
+    def receive(self, timeout_s: float = 30) -> dict[str, Any]:
+        frame: dict[str, Any] = json.loads(self._socket.recv(timeout=timeout_s))
+        self._seq += 1
+        assert frame["seq"] == self._seq
+        self.seen.append(frame)
+        return frame
+
+    def until(
+        self, wanted: Callable[[dict[str, Any]], bool], timeout_s: float = 60
+    ) -> dict[str, Any]:
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            frame = self.receive()
+            if wanted(frame):
+                return frame
+        raise AssertionError(f"it did not come; seen: {[f['type'] for f in self.seen][-50:]}")
+
+    def about(self, type: str, bet_id: str) -> dict[str, Any]:
+        """The data of the event of this type about this bet, seen already or still to come."""
+
+        def fits(frame: dict[str, Any]) -> bool:
+            return bool(frame["type"] == type and frame["data"].get("bet_id") == bet_id)
+
+        for frame in self.seen:
+            if fits(frame):
+                return dict(frame["data"])
+        return dict(self.until(fits)["data"])
+
+    def close(self) -> None:
+        self._socket.close()
