@@ -8,6 +8,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from pricefeed import counts
+from pricefeed.ending import end
 from pricefeed.feed import Feed, OnColumnClosed
 from pricefeed.pipeline import Pipeline
 from pricefeed.publisher import Publisher, connect, hear_overrides
@@ -50,12 +51,15 @@ async def run(stop: asyncio.Event, on_column_closed: Sequence[OnColumnClosed] = 
     async with connect(settings.REDIS_URL) as redis:
         publisher = Publisher(redis, hub.publish)
         feed = Feed(pipeline, publisher, receive_clock, on_column_closed)
-        # A helper that breaks takes the process with it: half a feed would go unnoticed.
-        async with asyncio.TaskGroup() as group:
-            helpers = [
-                group.create_task(publisher.run(), name="publish"),
-                group.create_task(hear_overrides(redis, feed.hear), name="hear-overrides"),
-            ]
-            await feed.run(stop)
-            for helper in helpers:
-                helper.cancel()
+        feeding = asyncio.create_task(feed.run(stop), name="feed")
+        helpers = [
+            asyncio.create_task(publisher.run(), name="publish"),
+            asyncio.create_task(hear_overrides(redis, feed.hear), name="hear-overrides"),
+        ]
+        try:
+            # A helper that breaks takes the process with it: half a feed would go unnoticed.
+            done, _ = await asyncio.wait([feeding, *helpers], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await end([feeding, *helpers])
+        for task in done:
+            task.result()

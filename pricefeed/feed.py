@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 from pricefeed import counts, overrides, recorder
 from pricefeed.board import FeedState, TickRecord, board
 from pricefeed.breaker import OPEN, Breaker, Override, Verdict
+from pricefeed.ending import end
 from pricefeed.pipeline import Pipeline, Priced, mark_at_or_before
 from pricefeed.receive_clock import ReceiveClock
 from pricefeed.volatility import FORGET_MS
@@ -79,9 +80,7 @@ class Feed:
                 await self._turn()
                 await self._rest(stop)
         finally:
-            looking.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await looking
+            await end([looking])
             await self._pipeline.stop()
             await asyncio.to_thread(self._close)
         await self._outlet.forget()

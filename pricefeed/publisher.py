@@ -39,6 +39,8 @@ class Publisher:
         self._waiting: deque[FeedState] = deque(maxlen=_BACKLOG)
         self._filled = asyncio.Event()
         self._away = False
+        self._over = False
+        self._sending = asyncio.Lock()
 
     async def left_behind(self) -> FeedState | None:
         """What the last process published and did not clear. Raises RedisError, OSError."""
@@ -52,9 +54,13 @@ class Publisher:
             return None
 
     async def forget(self) -> None:
-        """A clean stop leaves nothing behind: the next start is a first start."""
-        with contextlib.suppress(*_AWAY):
-            await self._redis.delete(FEED_KEY)
+        """A clean stop leaves nothing behind, nor sends anything after: the next start is a
+        first start."""
+        async with self._sending:
+            self._over = True
+            self._waiting.clear()
+            with contextlib.suppress(*_AWAY):
+                await self._redis.delete(FEED_KEY)
 
     def offer(self, state: FeedState) -> None:
         """Never waits. With Redis away for long, the oldest states are not sent."""
@@ -68,7 +74,9 @@ class Publisher:
                 self._filled.clear()
                 continue
             state = self._waiting[0]
-            if await self._send(encode(state)):
+            async with self._sending:
+                sent = self._over or await self._send(encode(state))
+            if sent:
                 # It may have been pushed out of the full queue meanwhile.
                 if self._waiting and self._waiting[0] is state:
                     self._waiting.popleft()

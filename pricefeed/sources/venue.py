@@ -5,7 +5,6 @@ wait is bounded: opening, closing, silence, the size of a message, the queue, th
 """
 
 import asyncio
-import contextlib
 import logging
 import random
 from collections import deque
@@ -16,6 +15,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.frames import CloseCode
 
+from pricefeed.ending import end
 from pricefeed.sources import Refused
 from pricefeed.ticks import Event, Gate, Reader
 from taptrading.limits import LIMITS
@@ -87,9 +87,7 @@ class VenueSource:
 
     async def stop(self) -> None:
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await end([self._task])
 
     def drain(self, until_us: int) -> list[Event]:
         events: list[Event] = []

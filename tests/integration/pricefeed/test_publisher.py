@@ -105,6 +105,18 @@ async def test_offer_state_when_only_the_channel_layer_is_down_then_tried_again(
         await until(lambda: hub.seqs == [1])
 
 
+async def test_forget_when_states_are_still_waiting_then_none_comes_after(
+    valkey: Valkey,
+) -> None:
+    async with publishing(valkey.url, Hub()) as publisher:
+        for seq in range(1, 50):
+            publisher.offer(state(seq))
+        await asyncio.sleep(0)
+        await publisher.forget()
+        await asyncio.sleep(0.1)
+        assert stored(valkey) is None
+
+
 async def test_read_left_behind_when_it_is_rubbish_then_none(valkey: Valkey) -> None:
     with redis.Redis.from_url(valkey.url) as client:
         client.set(FEED_KEY, b"rubbish")
