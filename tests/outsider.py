@@ -61,11 +61,11 @@ class Outsider:
         return balance
 
     def cells(self) -> list[dict[str, Any]]:
-        """What can be bet on, likeliest first; waits while nothing can."""
+        """What 5 USDC can be staked on, likeliest first; waits while there is nothing."""
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
-            cells: list[dict[str, Any]] = self.http.get("grid").json()["cells"]
-            if cells:
+            offered: list[dict[str, Any]] = self.http.get("grid").json()["cells"]
+            if cells := [cell for cell in offered if cell["room_micros"] >= 5 * USDC]:
                 return sorted(cells, key=lambda cell: int(cell["rate_bps"]))
             time.sleep(0.05)
         raise AssertionError("the grid stays empty")

@@ -158,6 +158,8 @@ def test_bets_stop_when_the_price_grows_old_and_come_back_after_thirty_stable_se
         assert _refused(trader, cell, "price_stale").headers["Retry-After"]
         opened = _refused(trader, cell, "breaker_open")
         assert opened.status_code == 503
+        while trader.http.get("status").json()["price_age_ms"] < 11_000:
+            time.sleep(0.02)
         assert trader.http.get("status").json()["breaker"] == "open"
     finally:
         os.kill(feed, signal.SIGCONT)
