@@ -36,7 +36,8 @@ def prune() -> dict[str, int]:
 
 
 def _oldest_tick_us(now_us: int) -> int:
-    """Ticks before this are past their time, and no undecided bet needs them."""
+    """Ticks before this are past their time, no undecided bet needs them, and the newest one,
+    from which the numbering goes on, is not among them."""
     retained_us = now_us - LIMITS.tick_retention_s * clock.US_PER_S
     undecided: list[int | None] = [
         bets.aggregate(first=Min("column_start"))["first"]
@@ -50,7 +51,9 @@ def _oldest_tick_us(now_us: int) -> int:
         for column_start in undecided
         if column_start is not None
     ]
-    return min([retained_us, *needed_us])
+    newest = Tick.objects.order_by("-seq").values_list("at", flat=True).first()
+    newest_us = [] if newest is None else [clock.to_us(newest)]
+    return min([retained_us, *needed_us, *newest_us])
 
 
 def _remove(rows: QuerySet[Any, Any]) -> int:

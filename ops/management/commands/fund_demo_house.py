@@ -6,7 +6,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from taptrading.errors import Refusal
-from wallet import link, transfers
+from wallet import custody, link, transfers
 
 
 class Command(BaseCommand):
@@ -19,4 +19,5 @@ class Command(BaseCommand):
         outcome = link.call(transfers.FundHouse(settings.DEMO_HOUSE_MICROS, "demo"))
         if isinstance(outcome, Refusal):
             raise CommandError(outcome.sentence)
+        custody.local.fund("demo", settings.DEMO_HOUSE_MICROS)
         self.stdout.write("the house has its play money")

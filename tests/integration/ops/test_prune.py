@@ -58,10 +58,18 @@ def test_prune_when_more_rows_than_a_batch_then_goes_on_until_none_is_left(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(tasks, "_BATCH_ROWS", 2)
-    record_ticks(*(9 * DAY_US - number for number in range(5)))
+    record_ticks(*(9 * DAY_US - number for number in range(5)), 0)
 
     assert tasks.prune()["ticks"] == 5
     assert tasks.prune()["ticks"] == 0
+
+
+@pytest.mark.usefixtures("db", "now")
+def test_prune_when_all_ticks_are_old_then_the_newest_stays_for_the_numbering() -> None:
+    record_ticks(30 * DAY_US, 29 * DAY_US)
+
+    assert tasks.prune()["ticks"] == 1
+    assert Tick.objects.get().seq == 2
 
 
 def test_prune_when_a_bet_is_undecided_then_the_ticks_of_its_column_stay(
@@ -72,6 +80,7 @@ def test_prune_when_a_bet_is_undecided_then_the_ticks_of_its_column_stay(
     factories.tick(feed_board)
     factories.accepted(writer.call(factories.place_command(player)))
     now.advance(30 * 86_400)
+    factories.tick(feed_board)
 
     assert tasks.prune()["ticks"] == 0
     Bet.objects.update(status=Bet.Status.VOID)
