@@ -10,7 +10,7 @@ hash_of = $(shell cat $(1) | sha256sum | cut -c1-16)
 RUN_STAMP := $(VENV)/.run-$(call hash_of,requirements/run.txt)
 DEV_STAMP := $(VENV)/.dev-$(call hash_of,requirements/dev.txt requirements/run.txt)
 
-.PHONY: run test lint pytest clean
+.PHONY: run test lint pytest bench clean
 .DELETE_ON_ERROR:
 
 run: $(RUN_STAMP)
@@ -28,6 +28,9 @@ lint: $(DEV_STAMP)
 
 pytest: $(DEV_STAMP)
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --cov --cov-branch --cov-report=term:skip-covered
+
+bench: $(DEV_STAMP)
+	$(VENV)/bin/python -m tests.benchmarks.place_bets
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage* htmlcov

@@ -7,8 +7,11 @@ import pytest
 
 from bets.handlers import game_handlers
 from pricefeed.board import Board
+from taptrading import clock
 from tests import fakes
+from wallet.ids import CUSTODY, HOLD, HOUSE
 from wallet.keys import KeyHandler
+from wallet.models import Wallet
 from wallet.transfers import TransferHandler
 
 # The writer's core is synchronous and is tested from coroutines too.
@@ -32,8 +35,15 @@ def feed_board() -> Board:
 
 
 @pytest.fixture
+def own_wallets(db: None) -> None:
+    """A migration opens the platform's wallets, and a test that flushes the tables takes them."""
+    for pk, kind in ((CUSTODY, "custody"), (HOLD, "hold"), (HOUSE, "house")):
+        Wallet.objects.get_or_create(pk=pk, defaults={"kind": kind, "created_at": clock.now()})
+
+
+@pytest.fixture
 def writer(
-    db: None, now: fakes.ManualClock, nonces: fakes.FakeNonces, feed_board: Board
+    own_wallets: None, now: fakes.ManualClock, nonces: fakes.FakeNonces, feed_board: Board
 ) -> Iterator[fakes.InProcessLink]:
     """The whole writer, on the test's database."""
     handlers = [TransferHandler(), KeyHandler(), *game_handlers(nonces, feed_board)]

@@ -26,7 +26,7 @@ class Outsider:
         self.config: dict[str, Any] = self.http.get("config").json()
 
     def now_s(self) -> int:
-        text: str = self.http.get("status").json()["server_time"]
+        text = str(self.http.get("status").json()["server_time"])
         return int(datetime.fromisoformat(text).timestamp())
 
     def sign(self, text: str, account: Any = None) -> str:
