@@ -31,7 +31,7 @@ class Outsider:
 
     def sign(self, text: str, account: Any = None) -> str:
         made = Account.sign_message(encode_defunct(text=text), (account or self.account).key)
-        return "0x" + made.signature.hex().removeprefix("0x")
+        return "0x" + str(made.signature.hex()).removeprefix("0x")
 
     def sign_in(self) -> dict[str, Any]:
         nonce = self.http.post("auth/nonce", json={}).json()["nonce"]

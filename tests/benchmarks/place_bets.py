@@ -139,8 +139,8 @@ class Load:
         """Bets fall due at a fixed rate, whatever the replies do."""
         free: asyncio.Queue[Connection] = asyncio.Queue()
         connections = await self._connect()
-        for connection in connections:
-            free.put_nowait(connection)
+        for idle in connections:
+            free.put_nowait(idle)
         answers: list[Answer] = []
         tasks = set()
         started = time.perf_counter()
@@ -208,14 +208,10 @@ def _at(ordered: list[float], share: float) -> float:
 
 
 async def measure(load: Load, rates: list[int], seconds: int, saturating: int) -> list[Row]:
-    rows = []
-    requests = load.sign(saturating)
-    took, answers = await load.saturate(requests)
-    rows.append(_row("saturating", took, answers))
+    rows = [_row("saturating", *await load.saturate(load.sign(saturating)))]
     for rate in rates:
-        requests = load.sign(rate * seconds)
-        took, answers = await load.hold(requests, rate)
-        rows.append(_row(f"held {rate}/s", took, answers))
+        held = await load.hold(load.sign(rate * seconds), rate)
+        rows.append(_row(f"held {rate}/s", *held))
     return rows
 
 
