@@ -11,7 +11,7 @@ import msgspec
 from django.conf import settings
 
 from bets.entry import BetRequest, Entry, parse
-from bets.placing import PlaceOutcome
+from bets.placing import PlaceBet, PlaceOutcome
 from bets.quotes import quotes
 from pricefeed.board import board
 from taptrading import clock, http
@@ -57,7 +57,7 @@ Answer = tuple[int, dict[str, Any], Headers]
 
 
 async def _place(body: bytes, verdict: Verdict, request_id: str) -> Answer:
-    outcome = await _outcome(body)
+    outcome = await entry.send(await _judge(body))
     headers = _headers(verdict, outcome)
     refusal = _refusal(outcome)
     if refusal is None:
@@ -87,8 +87,13 @@ async def _check(body: bytes, verdict: Verdict) -> Answer:
 
 
 async def _batch(body: bytes, verdict: Verdict, request_id: str) -> Answer:
-    """Each of them as if it came alone, in order; one being refused says nothing of the next."""
-    outcomes = await asyncio.gather(*map(_outcome, _split(body)))
+    """Each of them as if it came alone, in order; one being refused says nothing of the next.
+
+    Judged one by one, since a wallet seen for the first time takes a look at the database, then
+    sent together, so that they share the writer's batch.
+    """
+    commands = [await _judge(raw) for raw in _split(body)]
+    outcomes = await asyncio.gather(*map(entry.send, commands))
     results: list[dict[str, Any]] = []
     for outcome in outcomes:
         refusal = _refusal(outcome)
@@ -114,9 +119,9 @@ def _split(body: bytes) -> list[bytes]:
     return [bytes(raw) for raw in envelope["bets"]]
 
 
-async def _outcome(body: bytes) -> PlaceOutcome | Refusal:
+async def _judge(body: bytes) -> PlaceBet | Refusal:
     request = parse(body)
-    return request if isinstance(request, Refusal) else await entry.place(request)
+    return request if isinstance(request, Refusal) else await entry.judge(request)
 
 
 async def place_from_socket(body: dict[str, Any], address: str) -> tuple[bool, dict[str, Any]]:

@@ -12,6 +12,7 @@ from bets import grid
 from bets.grid import Cell
 from bets.placing import PlaceBet, PlaceOutcome
 from bets.quotes import Quotes
+from bets.wire import hyphenated
 from pricefeed.board import Board
 from taptrading import clock
 from taptrading.errors import ApiError, DependencyError, OutcomeUnknown, Refusal
@@ -101,15 +102,18 @@ class Entry:
 
     async def place(self, request: BetRequest, *, dry_run: bool = False) -> PlaceOutcome | Refusal:
         """What became of the bet. A refusal without an outcome never reached the writer."""
-        command = await self._judge(request, dry_run)
+        return await self.send(await self.judge(request, dry_run=dry_run))
+
+    async def send(self, command: PlaceBet | Refusal) -> PlaceOutcome | Refusal:
+        """The writer's answer. Calls reach the writer in the order in which they are made."""
         if isinstance(command, Refusal):
             return command
         try:
             outcome: PlaceOutcome | Refusal = await link.current().call(command)
         except OutcomeUnknown:
-            return Refusal("outcome_unknown", {"nonce": request.nonce})
+            return Refusal("outcome_unknown", {"nonce": hyphenated(command.nonce)})
         except DependencyError:
-            return Refusal("dependency_unavailable", {"what": "writer"})
+            return _no_writer()
         return outcome
 
     def rate_bps(self, request: BetRequest) -> int | None:
@@ -117,7 +121,8 @@ class Entry:
         cell = grid.parse_cell_id(request.cell_id)
         return (self._quotes.rate_bps(cell) or None) if cell else None
 
-    async def _judge(self, request: BetRequest, dry_run: bool) -> PlaceBet | Refusal:
+    async def judge(self, request: BetRequest, *, dry_run: bool = False) -> PlaceBet | Refusal:
+        """What this process has against the bet, or the command to place it."""
         signed = check_form(request)
         if isinstance(signed, Refusal):
             return signed

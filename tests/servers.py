@@ -74,3 +74,10 @@ def valkey(folder: Path) -> Iterator[str]:
     """The same, for those who only need its URL."""
     with valkey_server(folder) as server:
         yield server.url
+
+
+@contextmanager
+def short_folder() -> Iterator[Path]:
+    """A folder whose path leaves room for a socket's name, whatever TMPDIR is."""
+    with tempfile.TemporaryDirectory(prefix="tap-") as folder:
+        yield Path(folder)

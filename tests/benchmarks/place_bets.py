@@ -125,7 +125,8 @@ class Load:
 
         async def one(connection: Connection) -> None:
             for request in queue:
-                answers.append(await _timed(connection, request, time.perf_counter()))
+                answer = await _timed(connection, request, time.perf_counter())
+                answers.append(answer)
 
         connections = await self._connect()
         started = time.perf_counter()

@@ -1,0 +1,269 @@
+"""The writer's socket from both ends: batches, order, overload, lost answers, a writer that dies.
+
+The writer's core is replaced by one that answers without a database; the socket is real.
+"""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from taptrading.errors import DependencyError, OutcomeUnknown, Refusal
+from tests.servers import short_folder
+from wallet import link, protocol
+from wallet.events import Event, Notice, decode
+from wallet.link import Link
+from wallet.protocol import HEADER, Done, FrameError, encode_frame
+from wallet.server import WriterServer
+from wallet.transfers import KINDS, OpenWallet, RequestDeposit
+
+
+class EchoWriter:
+    """Answers each RequestDeposit with its amount; refuses what is zero; remembers batches."""
+
+    kinds = list(KINDS)
+
+    def __init__(self) -> None:
+        self.batches: list[list[Any]] = []
+        self.due_batches: list[list[Any]] = []
+        self.on_run: Callable[[], None] = lambda: None
+
+    def run(self, commands: list[Any]) -> tuple[list[Any], list[Any]]:
+        self.batches.append(commands)
+        self.on_run()
+        outcomes = [
+            Done(c.amount_micros) if c.amount_micros else Refusal("invalid_request")
+            for c in commands
+        ]
+        told: list[Any] = [
+            Event(c.wallet_id, "wallet.balance", len(self.batches), c.amount_micros, {})
+            for c in commands
+        ]
+        return outcomes, [*told, Notice("exposure", b"x")]
+
+    def due(self, now_us: int) -> list[list[Any]]:
+        due, self.due_batches = self.due_batches, []
+        return due
+
+
+class Published:
+    def __init__(self) -> None:
+        self.messages: list[tuple[str, bytes]] = []
+
+    async def __call__(self, kind: str, payload: bytes) -> None:
+        self.messages.append((kind, payload))
+
+
+@pytest.fixture
+def path() -> Iterator[Path]:
+    with short_folder() as folder:
+        yield folder / "writer.sock"
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    path: Path, writer: Any = None, published: Published | None = None
+) -> AsyncIterator[WriterServer]:
+    server = WriterServer(writer or EchoWriter(), path, published or Published())
+    task = asyncio.create_task(server.serve())
+    while not path.exists():
+        await asyncio.sleep(0.001)
+    try:
+        yield server
+    finally:
+        server.stop()
+        await task
+
+
+@contextlib.asynccontextmanager
+async def linked(path: Path) -> AsyncIterator[Link]:
+    made = Link(str(path))
+    made.start()
+    try:
+        yield made
+    finally:
+        await made.stop()
+
+
+async def connected(made: Link) -> None:
+    async with asyncio.timeout(5):
+        while not made.connected:
+            await asyncio.sleep(0.001)
+
+
+async def test_commands_of_one_moment_share_a_batch_and_keep_their_order(path: Path) -> None:
+    writer = EchoWriter()
+    async with serving(path, writer), linked(path) as made:
+        await connected(made)
+        calls = [made.call(RequestDeposit(1, amount)) for amount in range(1, 101)]
+        outcomes = await asyncio.gather(*calls)
+        refused = await made.call(RequestDeposit(1, 0))
+    assert [outcome.id for outcome in outcomes] == list(range(1, 101))
+    assert refused == Refusal("invalid_request")
+    assert len(writer.batches) <= 4
+
+
+async def test_link_without_a_writer_refuses_at_once(path: Path) -> None:
+    async with linked(path) as made:
+        with pytest.raises(DependencyError):
+            await made.call(RequestDeposit(1, 1))
+
+
+async def test_link_finds_the_writer_again_after_it_died(path: Path) -> None:
+    async with linked(path) as made:
+        for _ in range(2):
+            async with serving(path):
+                await connected(made)
+                assert await made.call(RequestDeposit(1, 5)) == Done(5)
+            async with asyncio.timeout(5):
+                while made.connected:
+                    await asyncio.sleep(0.001)
+
+
+async def test_answer_lost_with_the_connection_is_outcome_unknown(path: Path) -> None:
+    async def hang_up(reader: asyncio.StreamReader, stream: asyncio.StreamWriter) -> None:
+        await reader.readexactly(HEADER.size)
+        stream.close()
+
+    server = await asyncio.start_unix_server(hang_up, str(path))
+    async with server, linked(path) as made:
+        await connected(made)
+        with pytest.raises(OutcomeUnknown):
+            await made.call(RequestDeposit(1, 5))
+
+
+async def test_writer_that_does_not_answer_is_given_up(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link, "REPLY_TIMEOUT_S", 0.05)
+    closed = asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, stream: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            await reader.readexactly(1_000_000)
+        stream.close()
+        closed.set()
+
+    server = await asyncio.start_unix_server(silent, str(path))
+    async with server, linked(path) as made:
+        await connected(made)
+        with pytest.raises(OutcomeUnknown):
+            await made.call(RequestDeposit(1, 5))
+        await asyncio.wait_for(closed.wait(), 5)  # late answers have nobody to reach
+
+
+async def test_full_queue_is_overloaded_at_once(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link, "LIMITS", type(link.LIMITS)(entry_queue=2, writer_batch=1))
+    async with serving(path), linked(path) as made:
+        await connected(made)
+        outcomes = await asyncio.gather(*(made.call(RequestDeposit(1, n)) for n in range(1, 6)))
+    assert outcomes == [Done(1), Done(2), *[Refusal("overloaded")] * 3]
+
+
+async def test_writer_whose_inbox_is_full_answers_overloaded(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = type(link.LIMITS)(writer_queue=1, entry_queue=1, writer_batch=1)
+    monkeypatch.setattr("wallet.server.LIMITS", limits)
+    async with serving(path):
+        reader, stream = await asyncio.open_unix_connection(str(path))
+        stream.write(encode_frame(1, [RequestDeposit(1, 1), RequestDeposit(1, 2)]))
+        header = await reader.readexactly(HEADER.size)
+        body = await reader.readexactly(protocol.frame_length(header))
+        stream.close()
+    commands = [RequestDeposit(1, 1), RequestDeposit(1, 2)]
+    assert protocol.decode_outcomes(body, commands) == (1, [Refusal("overloaded")] * 2)
+
+
+async def test_frame_that_is_no_batch_closes_the_connection_and_harms_nobody(path: Path) -> None:
+    async with serving(path), linked(path) as made:
+        for garbage in (b"\xff" * 8, HEADER.pack(3) + b"abc", HEADER.pack(2**31)):
+            reader, stream = await asyncio.open_unix_connection(str(path))
+            stream.write(garbage)
+            assert await reader.read() == b""
+            stream.close()
+        await connected(made)
+        assert await made.call(RequestDeposit(1, 5)) == Done(5)
+
+
+async def test_events_are_published_in_order_and_numbered(path: Path) -> None:
+    published = Published()
+    async with serving(path, published=published), linked(path) as made:
+        await connected(made)
+        for amount in (5, 6):
+            await made.call(RequestDeposit(1, amount))
+    kinds = [kind for kind, _ in published.messages]
+    assert kinds == ["batch", "exposure"] * 2
+    batches = [decode(payload) for kind, payload in published.messages if kind == "batch"]
+    assert [batch.number for batch in batches] == [1, 2]
+    assert len({batch.epoch for batch in batches}) == 1
+    assert [batch.events[0].balance_micros for batch in batches] == [5, 6]
+
+
+async def test_what_falls_due_is_run_without_being_asked(path: Path) -> None:
+    writer = EchoWriter()
+    async with serving(path, writer) as server:
+        writer.due_batches = [[RequestDeposit(1, 9)]]
+        server.wake()
+        async with asyncio.timeout(5):
+            while not writer.batches:
+                await asyncio.sleep(0.001)
+    assert writer.batches == [[RequestDeposit(1, 9)]]
+
+
+async def test_stopping_writer_answers_what_it_has_taken(path: Path) -> None:
+    writer = EchoWriter()
+    async with serving(path, writer) as server, linked(path) as made:
+        await connected(made)
+        writer.on_run = server.stop  # the order to stop comes while the batch is under way
+        assert await made.call(RequestDeposit(1, 5)) == Done(5)
+
+
+@pytest.fixture
+def thread_server(path: Path) -> Iterator[Path]:
+    """A served socket in another thread, for callers that block."""
+    ready, stop = threading.Event(), threading.Event()
+
+    async def serve() -> None:
+        async with serving(path):
+            ready.set()
+            while not stop.is_set():
+                await asyncio.sleep(0.005)
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    ready.wait(5)
+    yield path
+    stop.set()
+    thread.join(5)
+
+
+def test_blocking_call_is_answered(thread_server: Path, settings: Any) -> None:
+    settings.WRITER_SOCKET = thread_server
+    caller = link._Blocking(str(thread_server))
+    assert [caller.call(RequestDeposit(1, n)) for n in (3, 4)] == [Done(3), Done(4)]
+
+
+def test_blocking_call_without_a_writer_is_a_dependency(path: Path) -> None:
+    with pytest.raises(DependencyError):
+        link._Blocking(str(path)).call(OpenWallet("0x"))
+
+
+def test_frame_over_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "LIMITS", type(link.LIMITS)(frame_bytes=10))
+    with pytest.raises(FrameError):
+        encode_frame(1, [OpenWallet("0x" + "1" * 40)])
+
+
+def test_reply_that_does_not_fit_its_commands_is_refused() -> None:
+    body = encode_frame(1, [Done(1)])[HEADER.size :]
+    with pytest.raises(FrameError):
+        protocol.decode_outcomes(body, [])
+    with pytest.raises(FrameError):
+        protocol.decode_outcomes(b"\xc1", [OpenWallet("0x")])
