@@ -208,7 +208,7 @@ async def test_server_when_it_comes_back_brings_a_snapshot_and_the_present(
             client.set(FEED_KEY, feed(7))
         await socket.next("snapshot")
         async with asyncio.timeout(10):
-            while board.tick is None:  # noqa: ASYNC110
+            while board.tick is None:
                 await asyncio.sleep(0.02)
 
 

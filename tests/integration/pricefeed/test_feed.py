@@ -292,7 +292,7 @@ async def test_override_when_heard_from_redis_then_recorded_and_followed(
     for text, breaker in [("nonsense", "closed"), ("open", "open"), ("auto", "closed")]:
         await feed.hear(text)
         async with asyncio.timeout(5):
-            while not outlet.states or outlet.states[-1].breaker != breaker:  # noqa: ASYNC110
+            while not outlet.states or outlet.states[-1].breaker != breaker:
                 await asyncio.sleep(0)
     time.stop.set()
     await running

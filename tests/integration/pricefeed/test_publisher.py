@@ -25,7 +25,7 @@ def state(seq: int) -> FeedState:
 
 async def until(reached: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
-        while not reached():  # noqa: ASYNC110 - what is waited for lies in other processes
+        while not reached():
             await asyncio.sleep(0.01)
 
 

@@ -27,7 +27,7 @@ def server(tmp_path: Path, settings: Any) -> Iterator[Valkey]:
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110
+        while not condition():
             await asyncio.sleep(0.02)
 
 
@@ -72,7 +72,7 @@ async def test_run_when_the_server_comes_back_listens_again_and_reports_a_gap(
         await until(lambda: hub.subscriptions > 1)
         await until(lambda: bool(gaps))
         async with asyncio.timeout(20):
-            while not await hub.publish("feed", b"after"):  # noqa: ASYNC110
+            while not await hub.publish("feed", b"after"):
                 await asyncio.sleep(0.05)
         await until(lambda: seen[-1] == b"after")
     assert b"lost" not in seen
