@@ -7,6 +7,7 @@ import signal
 from typing import Any
 
 import redis.asyncio
+import uvloop
 from django.conf import settings
 from django.core.management.base import BaseCommand
 from django.db import connection
@@ -37,7 +38,8 @@ class Command(BaseCommand):
         # Django forbids its database on an event loop's thread, for a loop that serves many. This
         # one serves batches, one at a time, and each is meant to have the thread to itself.
         os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
-        asyncio.run(_run())
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_run())
 
 
 async def _run() -> None:
