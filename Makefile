@@ -5,6 +5,10 @@ VENV := .venv
 PIP := $(VENV)/bin/python -m pip install --require-hashes --no-deps --quiet --no-input \
 	--disable-pip-version-check --root-user-action=ignore
 
+# Is it a Python 3.11 that works? An environment has pip besides, unless its making broke off.
+is_3_11 = $(1) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null
+is_whole = $(call is_3_11,$(VENV)/bin/python) && $(VENV)/bin/python -c 'import pip' 2>/dev/null
+
 # An environment is current when the stamp named after its requirements is there.
 hash_of = $(shell cat $(1) | sha256sum | cut -c1-16)
 RUN_STAMP := $(VENV)/.run-$(call hash_of,requirements/run.txt)
@@ -35,9 +39,14 @@ bench: $(DEV_STAMP)
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage* htmlcov
 
-# A broken environment (its Python gone, say) is made anew.
+# An environment that is broken (its Python gone, say) or of another Python is made anew.
+ifneq ($(shell $(is_whole) && echo whole),whole)
+.PHONY: $(RUN_STAMP) $(DEV_STAMP)
+endif
 define environment
-	@test -x $(VENV)/bin/python || $(PYTHON) -m venv --clear $(VENV)
+	@$(is_whole) || $(call is_3_11,$(PYTHON)) || { echo "$(PYTHON) is not there, or not Python 3.11:" \
+		"try make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(is_whole) || $(PYTHON) -m venv --clear $(VENV)
 endef
 
 $(RUN_STAMP): requirements/run.txt
