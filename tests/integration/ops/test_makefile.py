@@ -56,8 +56,7 @@ def test_make_when_python_is_missing_or_another_then_one_line_and_no_environment
 
         assert made.returncode == 2
         assert made.stderr.splitlines()[0] == (
-            f"{python} is not there, or not Python 3.11:"
-            " try make run PYTHON=/path/to/python3.11"
+            f"{python} is not there, or not Python 3.11: try make run PYTHON=/path/to/python3.11"
         )
         assert not (project / ".venv").exists()
 
