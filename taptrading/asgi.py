@@ -12,12 +12,9 @@ from collections.abc import Awaitable, Callable
 from types import FrameType
 from typing import Any, Final
 
-from django.conf import settings
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "taptrading.settings")
-# WhiteNoise looks once, at start: a folder that is not there yet would be a warning.
-settings.STATIC_ROOT.mkdir(parents=True, exist_ok=True)
 django_app = get_asgi_application()  # loads the apps, so it stands before what needs them
 
 from django.db import Error as DatabaseError  # noqa: E402

@@ -17,7 +17,17 @@ from django.core.exceptions import ImproperlyConfigured
 from taptrading import clock
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-env = environ.Env()
+
+
+class _Env(environ.Env):  # type: ignore[misc]
+    def get_value(self, var: str, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().get_value(var, *args, **kwargs)
+        except ValueError as problem:  # says nothing of whose value it is
+            raise ImproperlyConfigured(f"{var} makes no sense: {problem}") from None
+
+
+env = _Env()
 
 PRODUCTION: bool = env.bool("PRODUCTION", False)
 DEBUG: bool = env.bool("DEBUG", False)
@@ -52,8 +62,14 @@ def _run_dir() -> Path:
 
 
 RUN_DIR = _run_dir()
-for folder in (DATA_DIR, RUN_DIR):
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+STATIC_ROOT = DATA_DIR / "static"
+try:
+    for folder in (DATA_DIR, RUN_DIR, STATIC_ROOT):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+            raise PermissionError(f"{folder} cannot be written to")
+except OSError as problem:
+    raise ImproperlyConfigured(f"DATA_DIR={DATA_DIR} is unusable: {problem}") from problem
 
 WRITER_SOCKET = Path(env.str("WRITER_SOCKET", str(RUN_DIR / "writer.sock")))
 VALKEY_SOCKET = RUN_DIR / "valkey.sock"
@@ -66,7 +82,8 @@ CLOCK_FILE: str = env.str("CLOCK_FILE", "")
 if CLOCK_FILE:
     clock.use(clock.SharedClock(Path(CLOCK_FILE)))
 
-# Price in: simulated | replay | any of binance, coinbase, kraken.
+# Price in: simulated | replay | any of these.
+_VENUES = ("binance", "coinbase", "kraken")
 PRICE_SOURCES: list[str] = env.list("PRICE_SOURCES", default=["simulated"])
 SOURCES_MIN: int = env.int("SOURCES_MIN", 1)
 SIMULATED_SEED: int = env.int("SIMULATED_SEED", 1)
@@ -176,7 +193,6 @@ USE_TZ = True
 USE_I18N = False
 
 STATIC_URL = "/static/"
-STATIC_ROOT = DATA_DIR / "static"
 STATICFILES_DIRS = [path for path in [BASE_DIR / "taptrading" / "web" / "static"] if path.exists()]
 
 REST_FRAMEWORK: dict[str, Any] = {
@@ -250,8 +266,30 @@ def _sqlite_is_safe() -> bool:
     )
 
 
-def _refuse_to_start() -> None:
+def _price_problems() -> list[str]:
+    names = set(PRICE_SOURCES)
+    alone = {"simulated", "replay"}
     problems = []
+    if unknown := sorted(names - alone - set(_VENUES)):
+        problems.append(
+            f"PRICE_SOURCES holds the unknown {', '.join(unknown)}: it is simulated, replay, or"
+            f" any of {', '.join(_VENUES)}"
+        )
+    if len(PRICE_SOURCES) != 1 and (not names or names & alone or len(names) < len(PRICE_SOURCES)):
+        problems.append(
+            "PRICE_SOURCES is simulated alone, replay alone, or one or more venues, each once"
+        )
+    if "replay" in names:
+        missing = [name for name in REPLAY_FILES if not (RECORDINGS_DIR / name).is_file()]
+        if not REPLAY_FILES:
+            problems.append("PRICE_SOURCES=replay needs REPLAY_FILES, below RECORDINGS_DIR")
+        if missing:
+            problems.append(f"REPLAY_FILES not found below {RECORDINGS_DIR}: {', '.join(missing)}")
+    return problems
+
+
+def _refuse_to_start() -> None:
+    problems = _price_problems()
     if "sqlite3" in DATABASES["default"]["ENGINE"] and not (
         _sqlite_is_safe() or ALLOW_UNSAFE_SQLITE
     ):
@@ -267,7 +305,7 @@ def _refuse_to_start() -> None:
             problems.append("CLOCK_FILE is set: production runs on real time")
         if "*" in ALLOWED_HOSTS:
             problems.append("ALLOWED_HOSTS admits every host")
-        if {"simulated", "replay"} & set(PRICE_SOURCES):
+        if not set(PRICE_SOURCES) <= set(_VENUES):
             problems.append("PRICE_SOURCES holds a source that is not a venue")
     if problems:
         raise ImproperlyConfigured("refusing to start: " + "; ".join(problems))

@@ -33,11 +33,9 @@ def http(
     writer: InProcessLink,
     redis_url: str,
     settings: Any,
-    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Client:
     settings.REDIS_URL = redis_url
-    settings.STATIC_ROOT = tmp_path
     monkeypatch.setattr(signin_views, "buckets", TokenBuckets(burst=1_000, period_us=1))
     return Client(enforce_csrf_checks=True, raise_request_exception=False)
 

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.exceptions import ImproperlyConfigured
 from prometheus_client import REGISTRY
 
 from pricefeed import assembly, counts
@@ -49,15 +48,6 @@ async def test_make_simulated_source_when_nothing_is_set_then_the_module_s_own_d
     (event,) = source.drain(at_us)
     price = simulated.price_cents(settings.SIMULATED_SEED, at_us // 1_000)
     assert event.price_nanos == price * NANOS_PER_CENT
-
-
-@pytest.mark.parametrize(("name", "files"), [("nyse", []), ("replay", []), ("replay", ["none"])])
-def test_make_source_when_it_cannot_be_then_the_platform_does_not_start(
-    settings: Any, name: str, files: list[str]
-) -> None:
-    settings.REPLAY_FILES = files
-    with pytest.raises(ImproperlyConfigured):
-        assembly.source(name, now_us)
 
 
 def gauge(name: str, **labels: str) -> float:

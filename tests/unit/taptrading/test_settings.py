@@ -1,0 +1,60 @@
+"""Settings that make no sense are a refusal to start, in a sentence that helps."""
+
+from pathlib import Path
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from taptrading import settings
+
+
+def start(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, sources: list[str], files: list[str]
+) -> None:
+    monkeypatch.setattr(settings, "PRICE_SOURCES", sources)
+    monkeypatch.setattr(settings, "REPLAY_FILES", files)
+    monkeypatch.setattr(settings, "RECORDINGS_DIR", folder)
+    settings._refuse_to_start()
+
+
+@pytest.mark.parametrize(
+    ("sources", "files", "sentence"),
+    [
+        (["nyse", "binance"], [], "PRICE_SOURCES holds the unknown nyse: it is simulated, replay"),
+        ([], [], "PRICE_SOURCES is simulated alone"),
+        (["replay", "binance"], ["here.csv.gz"], "replay alone"),
+        (["simulated", "kraken"], [], "simulated alone"),
+        (["kraken", "kraken"], [], "each once"),
+        (["replay"], [], "PRICE_SOURCES=replay needs REPLAY_FILES, below RECORDINGS_DIR"),
+        (["replay"], ["here.csv.gz", "gone.csv.gz"], r"REPLAY_FILES not found .*: gone\.csv\.gz$"),
+    ],
+)
+def test_start_when_price_sources_make_no_sense_then_refused(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    sources: list[str],
+    files: list[str],
+    sentence: str,
+) -> None:
+    (tmp_path / "here.csv.gz").touch()
+
+    with pytest.raises(ImproperlyConfigured, match=f"refusing to start: .*{sentence}"):
+        start(monkeypatch, tmp_path, sources, files)
+
+
+@pytest.mark.parametrize(
+    "sources", [["simulated"], ["replay"], ["kraken"], ["binance", "coinbase", "kraken"]]
+)
+def test_start_when_price_sources_are_fine_then_goes_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, sources: list[str]
+) -> None:
+    (tmp_path / "here.csv.gz").touch()
+
+    start(monkeypatch, tmp_path, sources, ["here.csv.gz"])
+
+
+def test_read_setting_when_it_is_no_number_then_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NODE", "abc")
+
+    with pytest.raises(ImproperlyConfigured, match=r"NODE makes no sense: .*'abc'"):
+        settings.env.int("NODE", 0)
