@@ -2,6 +2,7 @@
 
 from django.contrib import admin
 from django.urls import include, path
+from django.views.generic import RedirectView
 from drf_spectacular.views import (
     SpectacularAPIView,
     SpectacularRedocView,
@@ -9,6 +10,8 @@ from drf_spectacular.views import (
 )
 
 urlpatterns = [
+    # Until there is a page for traders, an address without a path leads to what there is.
+    path("", RedirectView.as_view(pattern_name="docs")),
     path("", include("ops.urls")),
     path("api/v1/", include("wallet.urls")),
     path("api/v1/", include("bets.urls")),

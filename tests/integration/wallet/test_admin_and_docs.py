@@ -76,6 +76,11 @@ def test_docs_then_they_load_nothing_from_elsewhere(http: Client, path: str) -> 
     assert not re.findall(rb'(?:src|href)="(?:https?:)?//', page.content)
 
 
+def test_root_then_leads_to_the_documentation(http: Client) -> None:
+    page = http.get("/")
+    assert (page.status_code, page["Location"]) == (302, "/api/docs")
+
+
 def test_schema_then_every_resource_is_described_with_its_errors(http: Client) -> None:
     schema = http.get("/api/schema?format=json").json()
     operations = {
