@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 
 from pricefeed import counts, overrides, recorder
 from pricefeed.board import FeedState, TickRecord, board
-from pricefeed.breaker import OPEN, Breaker, Override, Verdict
+from pricefeed.breaker import CLOSED, OPEN, Breaker, Override, Verdict
 from pricefeed.ending import end
 from pricefeed.pipeline import Pipeline, Priced, mark_at_or_before
 from pricefeed.receive_clock import ReceiveClock
@@ -189,7 +189,9 @@ class Feed:
 
     def _say(self, tick: TickRecord | None, verdict: Verdict) -> None:
         if self._said is None or verdict.breaker != self._said.breaker:
-            log.warning("action=breaker state=%s why=%s", verdict.breaker, verdict.reason)
+            level = logging.INFO if verdict.breaker == CLOSED else logging.WARNING
+            why = verdict.reason and f" why={verdict.reason}"
+            log.log(level, "action=breaker state=%s%s", verdict.breaker, why)
         self._said = verdict
         state = FeedState(tick, *verdict)
         board.apply(state)

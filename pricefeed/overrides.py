@@ -58,12 +58,13 @@ def newest() -> BreakerOverride | None:
 
 
 def current() -> Override:
-    """The newest override as the breaker takes it; the breaker knows when it ends."""
+    """The newest override as the breaker takes it; the breaker knows when it ends. Who spoke is
+    not part of it: the breaker's reason is public."""
     row = newest()
     if row is None:
         return NO_OVERRIDE
     until_ms = None if row.until is None else clock.to_us(row.until) // clock.US_PER_MS
-    return Override(row.state, until_ms, f"{row.by}: {row.reason}" if row.reason else row.by)
+    return Override(row.state, until_ms, row.reason)
 
 
 def wake_feed() -> bool:
