@@ -67,11 +67,12 @@ class Supervisor:
         *,
         folder: Path,
         say: Callable[[str, str], None],
-        on_up: Callable[[str], None] = lambda name: None,
+        on_up: Callable[[str, float], None] = lambda name, took_s: None,
         back_off: Callable[[], BackOff] = BackOff,
         clock: Clock | None = None,
     ) -> None:
-        """`say(part, line)` logs; `on_up(part)` is called each time a part came up."""
+        """`say(part, line)` logs; `on_up(part, seconds since its start)` is called each
+        time a part came up."""
         self.folder = folder
         self.say = say
         self.on_up = on_up
@@ -129,20 +130,20 @@ class _Keeper:
         self._back_off = back_off
         self._child: Child | None = None
         self._was_up = False
+        self._started_us = 0
         self._last_words = ""
 
     async def keep(self) -> None:
         await self._until_stopping(self._prerequisites())
         while not self._supervisor.stopping.is_set():
-            started_us = self._supervisor.clock.monotonic_us()
+            self._started_us = self._supervisor.clock.monotonic_us()
             code = await self._run_once()
             if self._supervisor.stopping.is_set():
                 return
             if self.part.once and code == 0:
                 self._comes_up()
                 return
-            ran_s = (self._supervisor.clock.monotonic_us() - started_us) / US_PER_S
-            wait_s = self._back_off.after_run(ran_s)
+            wait_s = self._back_off.after_run(self._ran_s())
             self._tell_failure(code, wait_s)
             await self._until_stopping(asyncio.sleep(wait_s))
 
@@ -207,7 +208,10 @@ class _Keeper:
     def _comes_up(self) -> None:
         self._was_up = True
         self.up.set()
-        self._supervisor.on_up(self.part.name)
+        self._supervisor.on_up(self.part.name, self._ran_s())
+
+    def _ran_s(self) -> float:
+        return (self._supervisor.clock.monotonic_us() - self._started_us) / US_PER_S
 
     def _hear(self, line: str) -> None:
         if line:

@@ -6,6 +6,7 @@ import signal
 import sys
 from argparse import ArgumentParser
 from pathlib import Path
+from shlex import quote
 from typing import Any, Final
 
 from django.conf import settings
@@ -94,13 +95,15 @@ async def _supervise(parts: list[Part], host: str, port: int, started_us: int) -
         sys.stdout.fileno(), log_file, [SUPERVISOR, *(part.name for part in parts)], clock=clock
     )
 
-    news = {part.name: _news(part) for part in parts}
+    known = {part.name: part for part in parts}
+    told: set[str] = set()
 
-    def tell(part: str) -> None:
-        after_s = (clock.monotonic_us() - started_us) / US_PER_S
-        console.say(SUPERVISOR, f"{part} {news[part]} ({after_s:.1f} s)")
-        if part == "web":
+    def tell(part: str, took_s: float) -> None:
+        console.say(SUPERVISOR, f"{part} {_news(known[part], took_s)}")
+        if part == "web" and part not in told:
+            after_s = (clock.monotonic_us() - started_us) / US_PER_S
             console.banner(_banner(f"http://{_address(host, port)}", after_s, log_file))
+        told.add(part)
 
     supervisor = Supervisor(
         parts, folder=settings.BASE_DIR, say=console.say, on_up=tell, clock=clock
@@ -111,11 +114,11 @@ async def _supervise(parts: list[Part], host: str, port: int, started_us: int) -
     console.close()
 
 
-def _news(part: Part) -> str:
-    """What is known when the supervisor says that a part came up."""
+def _news(part: Part, took_s: float) -> str:
+    """What is known when the supervisor says that a part came up, so long after its start."""
     if part.once:
-        return "is done"
-    return "was started" if part.probe is None else "is up"
+        return f"is done ({took_s:.1f} s)"
+    return "was started" if part.probe is None else f"is up ({took_s:.1f} s)"
 
 
 def _banner(url: str, after_s: float, log_file: Path) -> list[str]:
@@ -123,13 +126,16 @@ def _banner(url: str, after_s: float, log_file: Path) -> list[str]:
     here = Path.cwd()
     shown = python.relative_to(here) if python.is_relative_to(here) else python
     other = "" if url == _DEFAULT_URL else f" --url {url}"
+    # What reads the platform's data has to be told where it is; a trader needs the address only.
+    default = settings.DATA_DIR == settings.BASE_DIR / "var"
+    where = "" if default else f"DATA_DIR={quote(str(settings.DATA_DIR))} "
     return [
         f"TapTrading is up after {after_s:.1f} s",
         "",
         f"  address                {url}",
         f"  watch a trader play    {shown} manage.py play --rounds 5{other}",
         f"  API documentation      {url}/api/docs",
-        f"  administration         {url}/admin/   ({shown} manage.py createsuperuser)",
+        f"  administration         {url}/admin/   ({where}{shown} manage.py createsuperuser)",
         f"  health                 {url}/healthz",
         f"  log                    {log_file}",
         "",

@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 from ops.supervisor import BackOff, Part, Supervisor
+from taptrading.clock import US_PER_S, Clock
 
 BOUND_S = 20.0
 PYTHON = (sys.executable, "-S", "-E", "-u", "-c")
@@ -47,7 +49,7 @@ def make_supervisor(*parts: Part, log: Log, folder: Path, most_s: float = 0.05) 
         parts,
         folder=folder,
         say=log.say,
-        on_up=lambda name: log.say("up", name),
+        on_up=lambda name, took_s: log.say("up", name),
         back_off=lambda: BackOff(first_s=0.01, most_s=most_s),
     )
 
@@ -85,6 +87,38 @@ async def test_run_when_part_is_killed_then_starts_it_again(tmp_path: Path) -> N
     await running
 
     assert log.count("platform", "a ended by SIGKILL") == 1
+
+
+async def test_run_when_part_comes_up_again_then_time_is_since_its_own_start(
+    tmp_path: Path,
+) -> None:
+    log = Log()
+    took: list[float] = []
+
+    class Hurried(Clock):
+        """A hundred seconds pass from one look to the next."""
+
+        looks = count()
+
+        def monotonic_us(self) -> int:
+            return next(self.looks) * 100 * US_PER_S
+
+    part = Part("a", (*PYTHON, "raise SystemExit(1)"))
+    supervisor = Supervisor(
+        [part],
+        folder=tmp_path,
+        say=log.say,
+        on_up=lambda name, took_s: took.append(took_s),
+        back_off=lambda: BackOff(first_s=0.01),
+        clock=Hurried(),
+    )
+    running = asyncio.create_task(supervisor.run())
+    await log.until(lambda log: log.count("platform", "a ended") == 3)
+    supervisor.stop()
+    await running
+
+    assert took
+    assert set(took) == {100.0}
 
 
 async def test_run_when_program_is_missing_then_says_so_and_stops_cleanly(tmp_path: Path) -> None:
@@ -203,12 +237,13 @@ async def test_run_when_prerequisite_never_comes_up_then_starts_anyway(tmp_path:
     supervisor = make_supervisor(*parts, log=log, folder=tmp_path)
     running = asyncio.create_task(supervisor.run())
 
+    # Two clocks run, base's and user's, and either may be told first.
     await log.until(lambda log: log.count("user", "up") == 1)
+    await log.until(lambda log: log.count("platform", "base runs, but does not answer") == 1)
     supervisor.stop()
     await running
 
     assert log.count("platform", "user starts although base is not up after 0.05 s") == 1
-    assert log.count("platform", "base runs, but does not answer") == 1
 
 
 async def test_run_when_job_fails_once_then_repeats_it_until_it_succeeds(tmp_path: Path) -> None:
