@@ -8,10 +8,10 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Awaitable, Callable
 from types import FrameType
-from typing import Any, Final
+from typing import Final
 
+from django.conf import settings
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "taptrading.settings")
@@ -24,21 +24,21 @@ from bets import endpoint, reads  # noqa: E402
 from bets.live import live  # noqa: E402
 from taptrading import http  # noqa: E402
 from taptrading.errors import DependencyError, Refusal  # noqa: E402
-from taptrading.http import Receive, Scope, Send  # noqa: E402
+from taptrading.http import App, Receive, Scope, Send  # noqa: E402
+from taptrading.limits import LIMITS  # noqa: E402
 from taptrading.routing import websocket  # noqa: E402
 from wallet import link  # noqa: E402
 
 logger = logging.getLogger(__name__)
 
 GOODBYE_S: Final = 0.3
-App = Callable[[Scope, Receive, Send], Awaitable[Any]]
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "http":
         app = _ROUTES.get(scope["path"])
         if app is None:
-            await django_app(scope, receive, send)  # type: ignore[arg-type]
+            await _django(scope, receive, send)
         else:
             await _guarded(app, scope, receive, send)
     elif scope["type"] == "websocket":
@@ -48,6 +48,13 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 # Over HTTP.
+
+
+async def _django(scope: Scope, receive: Receive, send: Send) -> None:
+    """Django spools a body of any length to disk before a view looks at it."""
+    admin = scope["path"].startswith("/admin/")
+    limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE if admin else LIMITS.batch_body_bytes
+    await http.within(limit, django_app, scope, receive, send)  # type: ignore[arg-type]
 
 
 async def _guarded(app: App, scope: Scope, receive: Receive, send: Send) -> None:
@@ -79,7 +86,7 @@ def _bets(allow: str, app: App) -> App:
         if method == "POST":
             await app(scope, receive, send)
         elif method in ("GET", "HEAD") and method in allow:
-            await django_app(scope, receive, send)  # type: ignore[arg-type]
+            await _django(scope, receive, send)
         else:
             headers = [(b"allow", allow.encode())]
             request_id = http.request_id(scope)
@@ -97,7 +104,7 @@ def _constant(body: bytes) -> App:
             sent = body if scope["method"] == "GET" else b""
             await http.reply(send, 200, sent, http.request_id(scope))
         else:
-            await django_app(scope, receive, send)  # type: ignore[arg-type]
+            await _django(scope, receive, send)
 
     return constant
 

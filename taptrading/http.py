@@ -9,8 +9,10 @@ from taptrading.api import error_body, new_request_id
 from taptrading.errors import ApiError, Refusal
 
 Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[Any]]
 Headers = list[tuple[bytes, bytes]]
 
 RETRY_AFTER_S: Final = 1
@@ -44,6 +46,36 @@ async def read_body(receive: Receive, limit_bytes: int) -> bytes:
         parts.append(part)
         if not message.get("more_body"):
             return b"".join(parts)
+
+
+async def within(limit_bytes: int, app: App, scope: Scope, receive: Receive, send: Send) -> None:
+    """`app`, which reads the whole body before it replies, on bodies of so many bytes at most.
+
+    A longer one is refused at once if it says so, and else when it has grown too long: the
+    application hears then that the client left.
+    """
+    if _announced_bytes(scope) > limit_bytes:
+        await refuse(send, Refusal("too_large", {"limit_bytes": limit_bytes}), request_id(scope))
+        return
+    size = 0
+
+    async def counted() -> Message:
+        nonlocal size
+        message = await receive()
+        size += len(message.get("body", b""))
+        return message if size <= limit_bytes else {"type": "http.disconnect"}
+
+    await app(scope, counted, send)
+    if size > limit_bytes:
+        await refuse(send, Refusal("too_large", {"limit_bytes": limit_bytes}), request_id(scope))
+
+
+def _announced_bytes(scope: Scope) -> int:
+    """Zero where nothing is announced: then the bytes are counted as they come."""
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit():
+            return int(value)
+    return 0
 
 
 async def reply(

@@ -90,6 +90,51 @@ async def test_request_when_no_small_application_knows_the_path_goes_to_django()
     assert json.loads(reply["body"])["error"] == "not_found"
 
 
+async def send_body(path: str, parts: list[bytes], *headers: tuple[bytes, bytes]) -> dict[str, Any]:
+    """What comes back when the body arrives in parts; how many of them were asked for."""
+    client = ApplicationCommunicator(
+        application,
+        {
+            "type": "http",
+            "method": "POST",
+            "path": path,
+            "query_string": b"",
+            "headers": [(b"host", b"localhost"), (b"x-request-id", b"mine"), *headers],
+        },
+    )
+    for number, part in enumerate(parts, 1):
+        more = number < len(parts)
+        await client.send_input({"type": "http.request", "body": part, "more_body": more})
+    start = await client.receive_output(timeout=10)
+    body = (await client.receive_output(timeout=10))["body"]
+    unread = client.input_queue.qsize()
+    await client.send_input({"type": "http.disconnect"})
+    await client.wait()
+    return {"status": start["status"], "body": body, "unread": unread}
+
+
+KIB = 1024
+
+
+@pytest.mark.parametrize(
+    ("path", "limit"),
+    [("/api/v1/deposits", 256 * KIB), ("/elsewhere", 256 * KIB), ("/admin/login/", 2_560 * KIB)],
+)
+async def test_body_when_it_is_too_long_then_never_reaches_django(path: str, limit: int) -> None:
+    announced = await send_body(path, [b"x"] * 3, (b"content-length", b"%d" % (limit + 1)))
+    counted = await send_body(path, [b"x" * limit, b"x", b"x"])
+    for reply, unread in ((announced, 3), (counted, 1)):
+        body = json.loads(reply["body"])
+        assert (reply["status"], body["error"], body["request_id"]) == (413, "too_large", "mine")
+        assert body["detail"] == {"limit_bytes": limit}
+        assert reply["unread"] == unread
+
+
+async def test_body_when_it_is_as_long_as_may_be_then_django_answers() -> None:
+    reply = await send_body("/elsewhere", [b"x" * 128 * KIB] * 2)
+    assert reply["status"] == 404
+
+
 async def test_websocket_when_the_path_is_unknown_is_refused() -> None:
     peer = WebsocketCommunicator(application, "/ws/v2")
     assert (await peer.connect()) == (False, 4404)
