@@ -203,7 +203,8 @@ class Game:
 
     async def _send(self, tap: Tap, request: SignedBet) -> None:
         try:
-            bet = await (self._over_socket(request) if tap.via == "ws" else self._place(request))
+            send = self._over_socket if tap.via == "ws" else self._place
+            bet = await send(tap, request)
         except ApiError as error:
             tap.refused = error.code
             if error.code not in PICK_AGAIN | LATER:
@@ -220,14 +221,20 @@ class Game:
             return
         self._screen.show(self.journal, tap)
 
-    async def _place(self, request: SignedBet) -> Bet:
-        return await asyncio.to_thread(self._client.place, request)
+    async def _place(self, tap: Tap, request: SignedBet) -> Bet:
+        def place() -> Bet:
+            bet = self._client.place(request)
+            # Here, in its own thread: an event of the bet may be handled before this returns.
+            tap.accepted_us = tap.accepted_us or self._now_us()
+            return bet
 
-    async def _over_socket(self, request: SignedBet) -> Bet:
+        return await asyncio.to_thread(place)
+
+    async def _over_socket(self, tap: Tap, request: SignedBet) -> Bet:
         try:
             return await self._stream.bet(request)
         except Unreachable:
-            return await self._place(request)
+            return await self._place(tap, request)
         except OutcomeUnknown:
             return await asyncio.to_thread(self._client.find_placed, request)
 

@@ -96,7 +96,7 @@ def row(tap: Tap) -> list[str]:
         f"#{tap.number}",
         cell_text(tap.cell_id),
         format_usdc(tap.stake_micros),
-        f"{rate_bps / 10_000:.2f}x",
+        f"{rate_bps / 10_000:.4f}x",
         f"{tap.by}/{tap.via}",
         tap.state,
         paid,

@@ -199,12 +199,12 @@ def test_plain_screen_when_a_bet_moves_prints_one_line() -> None:
     journal.add(tap, "n")
     with PlainScreen(console) as screen:
         screen.show(journal)
-        journal.note_bet(_bet("won", cursor=1, balance_micros=9_500_000))
+        journal.note_bet(_bet("won", rate_bps=15_501, cursor=1, balance_micros=9_500_000))
         screen.show(journal, tap)
 
     output = console.file.getvalue()  # type: ignore[attr-defined]
     assert output.count("\n") == 1
-    for part in ("#1", "95000-95010", "5.00", "1.55x", "won", "7.75", "balance 9.50"):
+    for part in ("#1", "95000-95010", "5.00", "1.5501x", "won", "7.75", "balance 9.50"):
         assert part in output
 
 

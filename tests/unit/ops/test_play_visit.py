@@ -20,6 +20,8 @@ from rich.console import Console
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
+from ops.play.game import Game
+from ops.play.journal import Tap
 from ops.play.options import Options, PlayError
 from ops.play.screen import PlainScreen
 from ops.play.trader import Result, Trader, summary
@@ -335,6 +337,31 @@ def test_visit_when_all_goes_well_plays_every_round_and_proves_the_ledger(
     assert "the withdrawal is completed" in output
     assert any(line.startswith("confirmed 6, rejected 0") for line in summary(result.journal))
     assert any(line.startswith("tap to confirmed: p50") for line in summary(result.journal))
+
+
+async def test_place_when_the_reply_arrives_then_its_time_is_known_before_the_game_goes_on() -> (
+    None
+):
+    """The stamp is made where the reply arrives, so that an event handled next finds it."""
+
+    class Places:
+        def place(self, request: Any) -> Any:
+            return "the bet"
+
+    tap = Tap(1, "0_1_2", 1, 1, "key", "http", tapped_us=0)
+    game = Game(
+        Places(),
+        None,
+        wallet=None,
+        session_key=None,
+        options=Options(rounds=1, deposit_micros=1, stake_micros=1, seed="1"),
+        screen=None,
+        now_us=threading.get_ident,
+    )
+
+    await game._place(tap, None)
+
+    assert tap.accepted_us not in (None, threading.get_ident())
 
 
 def test_visit_when_cells_are_refused_or_rejected_picks_others(platform: Platform) -> None:
