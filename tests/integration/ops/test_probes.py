@@ -78,7 +78,7 @@ async def test_valkey_when_killed_under_the_supervisor_then_comes_back_with_its_
         [Part("valkey", command, probe=probes.valkey_answers(socket))],
         folder=socket.parent,
         say=lambda part, line: None,
-        on_up=ups.put_nowait,
+        on_up=lambda name, took_s: ups.put_nowait(name),
     )
     running = asyncio.create_task(supervisor.run())
     async with asyncio.timeout(20), redis.asyncio.Redis(unix_socket_path=str(socket)) as client:
