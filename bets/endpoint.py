@@ -108,7 +108,7 @@ async def _batch(body: bytes, verdict: Verdict, request_id: str) -> Answer:
 def _split(body: bytes) -> list[bytes]:
     try:
         envelope = _BATCH_OF(body)
-        if body.count(b'"bets"') != 1:
+        if body.count(b'"bets"') != 1 or b"\\" in body:  # the key may stand twice
             parse_json_object(body)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ApiError("invalid_request", problem=str(error)) from None

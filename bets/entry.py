@@ -7,6 +7,7 @@ checks stand in the contract's order of precedence.
 from typing import Any, Final, NamedTuple
 
 import msgspec
+from django.db import DatabaseError
 
 from bets import grid
 from bets.grid import Cell
@@ -21,7 +22,7 @@ from taptrading.money import MAX_INT
 from taptrading.strict import parse_json_object
 from taptrading.threads import in_thread
 from wallet import link, signing
-from wallet.directory import Directory, WalletFacts
+from wallet.directory import Directory, WalletFacts, read_facts
 
 _PRESETS: Final = frozenset(PRESETS_MICROS)
 
@@ -129,11 +130,15 @@ class Entry:
         if request.chain_id != self._chain_id:
             return Refusal("wrong_chain", {"chain_id": self._chain_id})
         signer, text = self._recover(signed)
-        facts = self._directory.find(signed.wallet) or await self._load(signed.wallet)
+        try:
+            facts = await self._facts(signed.wallet, signer)
+        except (DatabaseError, DependencyError):
+            return _unavailable("database")
         now_us = clock.now_us()
         refusal = (
             self._against_signer(signed, signer, text, facts, now_us)
             or (None if link.current().connected else _no_writer())
+            or (None if self._quotes.knows_exposure else _unavailable("exposure"))
             or self._board.refusal(now_us // clock.US_PER_MS)
         )
         if refusal is not None:
@@ -168,8 +173,16 @@ class Entry:
         )
         return signing.recover_text(text, signed.signature), text
 
-    async def _load(self, address: str) -> WalletFacts | None:
-        return await in_thread(self._directory.load, address)
+    async def _facts(self, wallet: str, signer: str | None) -> WalletFacts | None:
+        """From memory if it explains the signer, else from the database: a key that was
+        authorised a moment ago may not have been heard of yet."""
+        facts = self._directory.find(wallet)
+        if facts is not None and (signer is None or signer == wallet or signer in facts.keys):
+            return facts
+        generation = self._directory.generation
+        facts = await in_thread(read_facts, wallet)
+        self._directory.remember(facts, generation)
+        return facts
 
     def _against_signer(
         self,
@@ -223,7 +236,11 @@ class Entry:
 
 
 def _no_writer() -> Refusal:
-    return Refusal("dependency_unavailable", {"what": "writer"})
+    return _unavailable("writer")
+
+
+def _unavailable(what: str) -> Refusal:
+    return Refusal("dependency_unavailable", {"what": what})
 
 
 def _skew_ms(signed: Signed, now_us: int) -> int:

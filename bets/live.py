@@ -7,7 +7,9 @@ after a gap the present is read again and whoever follows bets gets a new snapsh
 import asyncio
 import contextlib
 import logging
+import os
 import secrets
+import signal
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
@@ -65,6 +67,8 @@ class Live:
             hub.on_gap(self._on_gap),
         ]
         self._tasks = [asyncio.create_task(hub.run()), asyncio.create_task(self._pulse())]
+        for task in self._tasks:
+            task.add_done_callback(_end_deaf_process)
         await self._prime()
 
     async def stop(self) -> None:
@@ -178,6 +182,13 @@ def _pass_on(event: events.Event) -> None:
         for member in members:
             assert isinstance(member, Follower)
             member.event(event, tail)
+
+
+def _end_deaf_process(task: "asyncio.Task[None]") -> None:
+    """Without its ears a process would go on with an old price: the supervisor starts another."""
+    if not task.cancelled() and task.exception() is not None:
+        logger.critical("the process ends: a task of it did", exc_info=task.exception())
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def heartbeat(now_us: int) -> dict[str, Any]:

@@ -4,6 +4,7 @@
 """
 
 from typing import Any, ClassVar, Final
+from zlib import crc32
 
 import msgspec
 
@@ -17,7 +18,7 @@ from wallet import signing
 from wallet.book import Account, Book
 from wallet.events import Event, Told
 from wallet.keys import Caps
-from wallet.nonces import Admitted, Nonces
+from wallet.nonces import Admitted, Claim, Nonces
 from wallet.protocol import Command, Outcome
 from wallet.writer import largest_id
 
@@ -119,9 +120,7 @@ class PlacingWork:
     def admit(self) -> None:
         real = [bet for bet in self._bets if not bet.dry_run]
         try:
-            answers = self._nonces.admit(
-                [(bet.wallet_id, bet.nonce) for bet in real], clock.now_us()
-            )
+            answers = self._nonces.admit([_claim(bet) for bet in real], clock.now_us())
         except DependencyError:
             self._redis_away = True
         else:
@@ -259,14 +258,21 @@ class PlacingWork:
             if admitted is None or admitted.refusal is not None:
                 continue
             if not committed:
-                give_back.append((bet.wallet_id, bet.nonce))
+                give_back.append(_claim(bet))
             elif outcome.refusal is None or (bet.wallet_id, bet.nonce) in self._used:
                 continue
             elif outcome.refusal.code in RETRIABLE:
-                give_back.append((bet.wallet_id, bet.nonce))
+                give_back.append(_claim(bet))
             else:
-                refused.append((bet.wallet_id, bet.nonce, outcome.refusal.code))
+                refused.append((_claim(bet), outcome.refusal))
         self._nonces.settle(give_back, refused)
+
+
+def _claim(bet: PlaceBet) -> Claim:
+    signed = (bet.column_start, bet.low_cents, bet.high_cents, bet.stake_micros)
+    return Claim(
+        bet.wallet_id, bet.nonce, crc32(repr((*signed, bet.min_rate_bps, bet.timestamp)).encode())
+    )
 
 
 def _same_request(bet: PlaceBet, row: BetRow) -> bool:

@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from typing import Any, ClassVar, Final
 
 import msgspec
-from django.db.models import QuerySet
 
 from bets import rates
 from bets.grid import Cell
@@ -47,8 +46,12 @@ class PriceBets(Command, frozen=True, tag="price_bets"):
 
     outcomes: ClassVar[Any] = int
     internal: ClassVar[bool] = True
-    bet_ids: list[int]
+    bets: list[tuple[int, int]]  # id, accepted_at in microseconds
     ticks: list[TickRecord | None]
+
+    @property
+    def bet_ids(self) -> list[int]:
+        return [bet_id for bet_id, _ in self.bets]
 
 
 class Unpriced:
@@ -60,8 +63,9 @@ class Unpriced:
 
     def __init__(self, board: Board) -> None:
         self._board = board
+        accepted = Bet.objects.filter(status=Bet.Status.ACCEPTED).order_by("id")
         self._bets: deque[tuple[int, int]] = deque(
-            _accepted(Bet.objects.filter(status=Bet.Status.ACCEPTED).order_by("id"))
+            (pk, clock.to_us(at)) for pk, at in accepted.values_list("id", "accepted_at")
         )
         self._looked_us = 0
 
@@ -73,48 +77,46 @@ class Unpriced:
 
     def take_due(self, now_us: int) -> PriceBets | None:
         """The bets whose tick is known, or will not come any more, up to `price_batch`."""
-        ids: list[int] = []
+        if not self._bets or not self._worth_a_look(now_us):
+            return None
+        self._looked_us = now_us
+        recorded = recorder.ticks_since(self._bets[0][1] + _delay_us(), TICKS_AT_ONCE)
+        bets: list[tuple[int, int]] = []
         ticks: list[TickRecord | None] = []
-        for tick in self._new_ticks(now_us):
-            self._assign(tick, ids, ticks)
-        while self._bets and len(ids) < LIMITS.price_batch and self._given_up(now_us):
-            ids.append(self._bets.popleft()[0])
-            ticks.append(None)
-        return PriceBets(ids, ticks) if ids else None
+        for tick in recorded:
+            self._assign(tick, bets, ticks)
+        if len(recorded) < TICKS_AT_ONCE:  # else there is more to read before anyone is given up
+            while self._bets and len(bets) < LIMITS.price_batch and self._is_late(now_us):
+                bets.append(self._bets.popleft())
+                ticks.append(None)
+        return PriceBets(bets, ticks) if bets else None
 
-    def _given_up(self, now_us: int) -> bool:
-        return self._bets[0][1] + _patience_us() < now_us
-
-    def _assign(self, tick: TickRecord, ids: list[int], ticks: list[TickRecord | None]) -> None:
-        at_us = tick.at_ms * clock.US_PER_MS
-        while self._bets and len(ids) < LIMITS.price_batch:
-            bet_id, accepted_us = self._bets[0]
-            if accepted_us + _delay_us() > at_us:
-                return
-            self._bets.popleft()
-            ids.append(bet_id)
-            ticks.append(tick if at_us <= accepted_us + _patience_us() else None)
-
-    def _new_ticks(self, now_us: int) -> list[TickRecord]:
-        """Those that the oldest bet has been waiting for, in order."""
-        if not self._bets:
-            return []
+    def _worth_a_look(self, now_us: int) -> bool:
+        """A tick for the oldest bet is announced, or may have been recorded unannounced."""
         due_us = self._bets[0][1] + _delay_us()
         newest = self._board.tick
-        announced = newest is not None and newest.at_ms * clock.US_PER_MS >= due_us
-        if not announced and (now_us < due_us or 0 <= now_us - self._looked_us < LOOK_US):
-            return []
-        self._looked_us = now_us
-        return recorder.ticks_since(due_us, TICKS_AT_ONCE)
+        if newest is not None and newest.at_ms * clock.US_PER_MS >= due_us:
+            return True
+        looked_lately = 0 <= now_us - self._looked_us < LOOK_US
+        return self._is_late(now_us) or (now_us >= due_us and not looked_lately)
+
+    def _is_late(self, now_us: int) -> bool:
+        return self._bets[0][1] + _patience_us() < now_us
+
+    def _assign(
+        self, tick: TickRecord, bets: list[tuple[int, int]], ticks: list[TickRecord | None]
+    ) -> None:
+        at_us = tick.at_ms * clock.US_PER_MS
+        while self._bets and len(bets) < LIMITS.price_batch:
+            accepted_us = self._bets[0][1]
+            if accepted_us + _delay_us() > at_us:
+                return
+            bets.append(self._bets.popleft())
+            ticks.append(tick if at_us <= accepted_us + _patience_us() else None)
 
     def back(self, command: PriceBets) -> None:
         """Its batch was refused: price these bets again."""
-        found = Bet.objects.filter(pk__in=command.bet_ids, status=Bet.Status.ACCEPTED)
-        self._bets.extendleft(reversed(_accepted(found.order_by("id"))))
-
-
-def _accepted(bets: QuerySet[Bet]) -> list[tuple[int, int]]:
-    return [(pk, clock.to_us(at)) for pk, at in bets.values_list("id", "accepted_at")]
+        self._bets.extendleft(reversed(command.bets))
 
 
 def _delay_us() -> int:

@@ -42,6 +42,7 @@ class Quotes:
         self._limits = limits
         self._version = 0
         self._exposure = Exposure(ExposureState(0, []), limits)
+        self.knows_exposure = False
         self._grid_bytes: tuple[_Shown, bytes] | None = None
         self._update_bytes: tuple[_Shown, bytes] | None = None
         self.tick: TickRecord | None = None
@@ -68,6 +69,7 @@ class Quotes:
 
     def apply_exposure(self, state: ExposureState) -> None:
         self._exposure = Exposure(state, self._limits)
+        self.knows_exposure = True
         self._version += 1
 
     def receive_exposure(self, payload: bytes) -> None:

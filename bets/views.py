@@ -112,6 +112,7 @@ def _undecided(column_start: int) -> Settlement:
     """An open column: ahead, running, or waiting for its last tick or its bets' settlement."""
     waits_s = LIMITS.column_s + 2 * LIMITS.recording_patience_ms // 1_000
     waiting = column_start + waits_s > clock.now_s()
-    if not waiting and not Bet.objects.filter(column_start=column_start).exists():
+    unpaid = Bet.objects.filter(column_start=column_start, status=Bet.Status.CONFIRMED)
+    if not waiting and not unpaid.exists():
         raise ApiError("not_found", "No tick was recorded and no bet made on that column.")
     return Settlement(column_start=column_start, state="open", ticks=0, ticks_sha256="")

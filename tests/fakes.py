@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
 from taptrading import clock
-from taptrading.errors import DependencyError
+from taptrading.errors import DependencyError, Refusal
 from wallet import link
 from wallet.events import Told
-from wallet.nonces import Admitted
+from wallet.nonces import Admitted, Claim
 from wallet.protocol import Command, Outcome
 from wallet.writer import Handler, Writer
 
@@ -50,15 +50,15 @@ class FakeNonces:
 
     def __init__(self) -> None:
         self.away = False
-        self.given_back: list[tuple[int, str]] = []
-        self.refused: list[tuple[int, str, str]] = []
+        self.given_back: list[Claim] = []
+        self.refused: list[tuple[Claim, Refusal]] = []
 
-    def admit(self, bets: list[tuple[int, str]], now_us: int) -> list[Admitted]:
+    def admit(self, bets: list[Claim], now_us: int) -> list[Admitted]:
         if self.away:
             raise DependencyError("Redis is away")
         return [Admitted(None, 19, 100_000) for _ in bets]
 
-    def settle(self, give_back: list[tuple[int, str]], refused: list[tuple[int, str, str]]) -> None:
+    def settle(self, give_back: list[Claim], refused: list[tuple[Claim, Refusal]]) -> None:
         self.given_back += give_back
         self.refused += refused
 

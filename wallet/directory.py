@@ -34,32 +34,23 @@ class WalletFacts(msgspec.Struct, frozen=True):
 
 
 class Directory:
-    """`find` reads memory only; `load` reads the database and blocks."""
+    """On the event loop's thread only; the database is read elsewhere, by `read_facts`."""
 
     def __init__(self, size: int = LIMITS.wallet_cache) -> None:
         self._size = size
         self._by_address: OrderedDict[str, WalletFacts] = OrderedDict()
         self._addresses: dict[int, str] = {}
-        self._generation = 0
+        self.generation = 0
 
     def find(self, address: str) -> WalletFacts | None:
         facts = self._by_address.get(address)
         (_MISS if facts is None else _HIT).inc()
         return facts
 
-    def load(self, address: str) -> WalletFacts | None:
-        """The wallet of this address with all its keys; None if it never signed in."""
-        generation = self._generation
-        wallet = Wallet.objects.filter(address=address).first()
-        if wallet is None:
-            return None
-        keys = {key.address: _key_facts(key) for key in wallet.session_keys.all()}
-        facts = WalletFacts(wallet.pk, address, wallet.frozen, keys)
-        if generation == self._generation:  # else it may be older than a change just heard of
-            self._remember(facts)
-        return facts
-
-    def _remember(self, facts: WalletFacts) -> None:
+    def remember(self, facts: WalletFacts | None, generation: int) -> None:
+        """Unless a change was heard of since `generation`, when the facts were asked for."""
+        if facts is None or generation != self.generation:
+            return
         self._by_address[facts.address] = facts
         self._addresses[facts.id] = facts.address
         if len(self._by_address) > self._size:
@@ -67,16 +58,25 @@ class Directory:
             self._addresses.pop(oldest.id, None)
 
     def forget(self, wallet_id: int) -> None:
-        self._generation += 1
+        self.generation += 1
         address = self._addresses.pop(wallet_id, None)
         if address is not None:
             self._by_address.pop(address, None)
 
     def forget_all(self) -> None:
         """After events may have been missed."""
-        self._generation += 1
+        self.generation += 1
         self._by_address.clear()
         self._addresses.clear()
+
+
+def read_facts(address: str) -> WalletFacts | None:
+    """The wallet of this address with all its keys; None if it never signed in. Blocks."""
+    wallet = Wallet.objects.filter(address=address).first()
+    if wallet is None:
+        return None
+    keys = {key.address: _key_facts(key) for key in wallet.session_keys.all()}
+    return WalletFacts(wallet.pk, address, wallet.frozen, keys)
 
 
 def _key_facts(key: SessionKey) -> KeyFacts:

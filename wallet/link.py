@@ -11,6 +11,7 @@ import logging
 import select
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Final
@@ -32,8 +33,10 @@ from wallet.protocol import (
 
 log = logging.getLogger(__name__)
 
-# The writer gives a batch 3 s in all; whoever waits gives it a little longer.
-REPLY_TIMEOUT_S: Final = LIMITS.writer_batch_ms / 1_000 + 1.0
+# The writer gives a batch 3 s in all, from its arrival; whoever waits gives it a little longer.
+# What could not be sent within the same time is not sent any more.
+PATIENCE_S: Final = LIMITS.writer_batch_ms / 1_000
+REPLY_TIMEOUT_S: Final = PATIENCE_S + 1.0
 RECONNECT_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 QUEUE_DEPTH = Gauge("entry_queue_depth", "Commands that wait for the writer in this process")
@@ -45,7 +48,7 @@ class Link:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._waiting: deque[tuple[Command, asyncio.Future[Outcome]]] = deque()
+        self._waiting: deque[tuple[Command, asyncio.Future[Outcome], float]] = deque()
         self._wake = asyncio.Event()
         self._connected = False
         self._closing = False
@@ -78,7 +81,7 @@ class Link:
             QUEUE_FULL.inc()
             return Refusal("overloaded")
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._waiting.append((command, future))
+        self._waiting.append((command, future, time.monotonic() + PATIENCE_S))
         self._wake.set()
         return await future
 
@@ -109,9 +112,9 @@ class Link:
                     return
                 await self._wait_for_work(reader)
                 continue
-            size = min(len(self._waiting), LIMITS.writer_batch)
-            batch = [self._waiting.popleft() for _ in range(size)]
-            QUEUE_DEPTH.set(len(self._waiting))
+            batch = self._next_batch()
+            if not batch:
+                continue
             try:
                 outcomes = await asyncio.wait_for(
                     self._exchange(reader, writer, [command for command, _ in batch]),
@@ -124,6 +127,19 @@ class Link:
             for (_, future), outcome in zip(batch, outcomes, strict=True):
                 if not future.done():  # a cancelled waiter is nobody's concern any more
                     future.set_result(outcome)
+
+    def _next_batch(self) -> list[tuple[Command, asyncio.Future[Outcome]]]:
+        """What has not waited too long: who has is told that nothing was done."""
+        now = time.monotonic()
+        batch: list[tuple[Command, asyncio.Future[Outcome]]] = []
+        while self._waiting and len(batch) < LIMITS.writer_batch:
+            command, future, until = self._waiting.popleft()
+            if now < until:
+                batch.append((command, future))
+            else:
+                _fail(future, DependencyError("the writer does not keep up"))
+        QUEUE_DEPTH.set(len(self._waiting))
+        return batch
 
     async def _wait_for_work(self, reader: asyncio.StreamReader) -> None:
         """Until there is work; raises EOFError when the writer goes away meanwhile."""
@@ -156,7 +172,7 @@ class Link:
     def _refuse_waiting(self) -> None:
         """What was never sent was never done."""
         while self._waiting:
-            _, future = self._waiting.popleft()
+            _, future, _ = self._waiting.popleft()
             _fail(future, DependencyError("the writer cannot be reached"))
 
 
@@ -206,8 +222,8 @@ class _Blocking:
 
     def _fresh(self) -> socket.socket:
         """The open connection, or a new one if the writer has gone away since."""
-        if self._socket is not None and select.select([self._socket], [], [], 0)[0]:
-            self._close()  # readable while nothing was asked: closed, or out of step
+        if self._socket is not None and _is_readable(self._socket):
+            self._close()  # while nothing was asked: closed, or out of step
         if self._socket is None:
             connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             connection.settimeout(REPLY_TIMEOUT_S)
@@ -234,6 +250,12 @@ class _Blocking:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+
+
+def _is_readable(connection: socket.socket) -> bool:
+    poll = select.poll()  # unlike select, it takes descriptors above 1023
+    poll.register(connection, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 _threads = threading.local()

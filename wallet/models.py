@@ -235,6 +235,16 @@ class CustodyEvent(models.Model):
     outcome = models.CharField(max_length=32)
     created_at = TimeUsField()
 
+    class Meta:
+        constraints = [
+            # The same transfer told again under another event id moves nothing.
+            models.UniqueConstraint(
+                fields=["type", "reference"],
+                condition=Q(outcome="applied") & ~Q(reference=""),
+                name="custody_reference_once",
+            )
+        ]
+
     def __str__(self) -> str:
         return self.event_id
 

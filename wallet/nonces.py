@@ -3,17 +3,19 @@
 A nonce is claimed for 90 s before the batch and given back when the refusal invites a retry
 (429, 503). Any other refusal is remembered in its place, so that the same request sent again is
 answered the same way instead of becoming a bet after its trader was told that it was refused.
+Another request with that nonce is another bet, which its trader signed anew.
 The database's UNIQUE (wallet, nonce) has the last word; Redis only spares it the question.
 """
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
+import msgspec
 import redis
 from django.conf import settings
 
 from taptrading import clock
-from taptrading.errors import CODES, DependencyError, Refusal
+from taptrading.errors import DependencyError, Refusal
 from taptrading.limits import LIMITS
 
 # GCRA: one number a wallet, the time at which its bucket is full again, in microseconds.
@@ -42,8 +44,22 @@ end
 return answer
 """
 
-_REFUSED: Final = "!"
+_REFUSED: Final = b"!"
 _PAUSE_US: Final = 500_000
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode: Final = msgspec.msgpack.Decoder(tuple[int, Refusal]).decode
+
+
+class Claim(NamedTuple):
+    """A bet's nonce. `digest` tells its request from others with the same nonce."""
+
+    wallet_id: int
+    nonce: str
+    digest: int
+
+    @property
+    def key(self) -> str:
+        return f"tap:nonce:{self.wallet_id}:{self.nonce}"
 
 
 class Admitted(NamedTuple):
@@ -67,8 +83,8 @@ class Nonces:
         self._node = f"node:{node}"
         self._away_until_us = 0
 
-    def admit(self, bets: Sequence[tuple[int, str]], now_us: int) -> list[Admitted]:
-        """(wallet id, nonce) -> what Redis says, in order. Raises DependencyError."""
+    def admit(self, bets: Sequence[Claim], now_us: int) -> list[Admitted]:
+        """What Redis says of each, in order. Raises DependencyError."""
         interval_us = 1_000_000 / max(LIMITS.bet_rate_per_s, 1)
         head: list[int | float | str] = [
             now_us,
@@ -77,35 +93,33 @@ class Nonces:
             LIMITS.nonce_ttl_s * 1_000,
             self._node,
         ]
-        flat: list[int | str] = [part for bet in bets for part in bet]
+        flat: list[int | str] = [part for bet in bets for part in (bet.wallet_id, bet.nonce)]
         answer = self._ask(lambda: self._script(args=[*head, *flat]))
         return [
-            self._admitted(_text(word), remaining, wait_us)
-            for word, remaining, wait_us in zip(*[iter(answer)] * 3, strict=True)
+            self._admitted(bet, word, remaining, wait_us)
+            for bet, word, remaining, wait_us in zip(
+                bets, answer[::3], answer[1::3], answer[2::3], strict=True
+            )
         ]
 
-    def _admitted(self, word: str, remaining: int, wait_us: int) -> Admitted:
-        if word == "limited":
+    def _admitted(self, bet: Claim, word: bytes, remaining: int, wait_us: int) -> Admitted:
+        if word == b"limited":
             refusal = Refusal("rate_limited", {"retry_after_ms": -(-wait_us // 1_000)})
             return Admitted(refusal, 0, wait_us)
-        if word.startswith(_REFUSED) and word[1:] in CODES:
-            return Admitted(_again(word[1:]), remaining, wait_us)
-        # Ours from before a crash, or another node's: the database knows.
+        if word.startswith(_REFUSED):
+            return Admitted(_remembered(word[1:], bet.digest), remaining, wait_us)
+        # Free, or ours from before a crash, or another node's: the database knows.
         return Admitted(None, remaining, wait_us)
 
-    def settle(
-        self,
-        give_back: Iterable[tuple[int, str]],
-        refused: Iterable[tuple[int, str, str]],
-    ) -> None:
+    def settle(self, give_back: Iterable[Claim], refused: Iterable[tuple[Claim, Refusal]]) -> None:
         """After the batch: free these nonces, remember those refusals. Never raises: what is not
         given back expires by itself."""
         ttl_ms = LIMITS.nonce_ttl_s * 1_000
         pipeline = self._redis.pipeline(transaction=False)
-        for wallet_id, nonce in give_back:
-            pipeline.delete(f"tap:nonce:{wallet_id}:{nonce}")
-        for wallet_id, nonce, code in refused:
-            pipeline.set(f"tap:nonce:{wallet_id}:{nonce}", _REFUSED + code, px=ttl_ms)
+        for bet in give_back:
+            pipeline.delete(bet.key)
+        for bet, refusal in refused:
+            pipeline.set(bet.key, _REFUSED + _encode((bet.digest, refusal)), px=ttl_ms)
         if len(pipeline):
             try:
                 self._ask(pipeline.execute)
@@ -122,13 +136,13 @@ class Nonces:
             raise DependencyError(f"Redis is away: {error}") from error
 
 
-def _again(code: str) -> Refusal:
-    return Refusal(
-        code,
-        {"repeated": True},
-        "This nonce was refused before, for this reason: sign the bet again with a new one.",
-    )
-
-
-def _text(word: bytes | str) -> str:
-    return word.decode() if isinstance(word, bytes) else word
+def _remembered(stored: bytes, digest: int) -> Refusal | None:
+    """The refusal that the same request was given before."""
+    try:
+        of, refusal = _decode(stored)
+    except msgspec.MsgspecError:  # of another version of this program
+        return None
+    if of != digest:
+        return None
+    message = f"{refusal.sentence} It was refused before: sign it again with a new nonce."
+    return Refusal(refusal.code, {**refusal.detail, "repeated": True}, message)

@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+from django.db import DatabaseError
 from prometheus_client import Gauge
 
 from taptrading import clock
 from taptrading.errors import Refusal
 from taptrading.limits import LIMITS
-from wallet import events
+from wallet import balances, events
 from wallet.protocol import (
     HEADER,
     Command,
@@ -38,6 +39,10 @@ INBOX = Gauge("writer_queue_depth", "Commands that wait in the writer")
 UNTOLD_BATCHES: Final = 10_000
 # How often the writer looks for due work when nothing wakes it.
 IDLE_S: Final = 0.05
+# Due work can be repeated, so it takes little of the time that requests have; once refused, it
+# pauses, longer each time.
+DUE_PATIENCE_S: Final = 0.2
+DUE_PAUSES_S: Final = (0.1, 0.2, 0.5, 1.0)
 
 Publish = Callable[[str, bytes], Awaitable[Any]]
 
@@ -45,12 +50,13 @@ Publish = Callable[[str, bytes], Awaitable[Any]]
 class Request:
     """One frame of commands from one connection."""
 
-    __slots__ = ("commands", "number", "stream")
+    __slots__ = ("commands", "number", "stream", "until")
 
     def __init__(self, stream: asyncio.StreamWriter, number: int, commands: list[Command]) -> None:
         self.stream = stream
         self.number = number
         self.commands = commands
+        self.until = time.monotonic() + LIMITS.writer_batch_ms / 1_000
 
     def answer(self, outcomes: list[Outcome]) -> None:
         if not self.stream.is_closing():  # who has gone away asks by-nonce
@@ -74,6 +80,8 @@ class WriterServer:
         self._tell = asyncio.Event()
         self._epoch = time.time_ns() // 1_000_000
         self._number = 0
+        self._due_refused = 0
+        self._due_after = 0.0
 
     def wake(self) -> None:
         """Something may have become due."""
@@ -90,6 +98,9 @@ class WriterServer:
         server = await asyncio.start_unix_server(self._connected, str(self._path), backlog=1024)
         os.chmod(self._path, 0o600)
         teller = asyncio.create_task(self._tell_others(), name="writer-events")
+        # The batch before any other: whoever hears it has missed what a writer that died did not
+        # get to say.
+        self.tell(events.Notice(events.KIND, events.encode(events.Batch(self._epoch, 0, []))))
         log.info("writer ready at %s", self._path)
         try:
             await self._work()
@@ -143,33 +154,67 @@ class WriterServer:
 
     def _run_due(self) -> None:
         """What is due, in batches that leave room for the inbox between them."""
-        for commands in self.writer.due(clock.now_us()):
-            self._run(commands)
+        if time.monotonic() < self._due_after:
+            return
+        try:
+            batches = self.writer.due(clock.now_us())
+        except DatabaseError as error:
+            self._pause_due(error)
+            return
+        for commands in batches:
+            outcomes = self._run(commands, DUE_PATIENCE_S)
+            if isinstance(outcomes[0], Refusal):
+                self._pause_due(outcomes[0].code)
+                return
+            self._due_refused = 0
             self._wake.set()  # there may be more of it
+
+    def _pause_due(self, why: object) -> None:
+        pause_s = DUE_PAUSES_S[min(self._due_refused, len(DUE_PAUSES_S) - 1)]
+        self._due_refused += 1
+        self._due_after = time.monotonic() + pause_s
+        log.warning("due work waits for %.1f s: %s", pause_s, why)
 
     def _run_inbox(self) -> None:
         """One batch: whole requests, as many as fit."""
-        requests = [self._inbox.popleft()]
-        size = len(requests[0].commands)
-        while self._inbox and size + len(self._inbox[0].commands) <= LIMITS.writer_batch:
-            requests.append(self._inbox.popleft())
-            size += len(requests[-1].commands)
-        self._depth -= size
-        INBOX.set(self._depth)
-        outcomes = self._run([command for request in requests for command in request.commands])
+        requests = self._next_requests()
+        if not requests:
+            return
+        patience_s = min(request.until for request in requests) - time.monotonic()
+        outcomes = self._run(
+            [command for request in requests for command in request.commands], patience_s
+        )
         start = 0
         for request in requests:
             end = start + len(request.commands)
             request.answer(outcomes[start:end])
             start = end
 
-    def _run(self, commands: list[Command]) -> list[Outcome]:
-        outcomes, told = self.writer.run(commands)
+    def _next_requests(self) -> list[Request]:
+        """Those that are still in time; the others are told that nothing was done."""
+        requests: list[Request] = []
+        size = 0
+        now = time.monotonic()
+        while self._inbox and size + len(self._inbox[0].commands) <= LIMITS.writer_batch:
+            request = self._inbox.popleft()
+            self._depth -= len(request.commands)
+            if request.until <= now:
+                request.answer([Refusal("dependency_unavailable") for _ in request.commands])
+                continue
+            requests.append(request)
+            size += len(request.commands)
+        INBOX.set(self._depth)
+        return requests
+
+    def _run(self, commands: list[Command], patience_s: float) -> list[Outcome]:
+        outcomes, told = self.writer.run(commands, patience_s)
         happened = [event for event in told if isinstance(event, events.Event)]
         if happened:
             self._number += 1
             batch = events.Batch(self._epoch, self._number, happened)
             self.tell(events.Notice(events.KIND, events.encode(batch)))
+            if (changed := balances.notice(happened)) is not None:
+                self.tell(changed)
         for notice in told:
             if isinstance(notice, events.Notice):
                 self.tell(notice)
@@ -188,4 +233,7 @@ class WriterServer:
                 await self._tell.wait()
                 continue
             notice = self._untold.popleft()
-            await self._publish(notice.kind, notice.payload)
+            try:
+                await self._publish(notice.kind, notice.payload)
+            except Exception:  # whatever it is, the next message may get through
+                log.exception("a message of kind %s could not be published", notice.kind)

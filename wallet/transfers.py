@@ -14,6 +14,7 @@ from django.db.models import Q
 from taptrading import clock
 from taptrading.errors import Refusal
 from taptrading.limits import LIMITS
+from taptrading.money import MAX_INT
 from wallet.book import Account, Book
 from wallet.events import Event, Told
 from wallet.ids import CUSTODY, HOLD
@@ -141,7 +142,7 @@ class TransferWork:
 
     def prefetch(self, book: Book) -> None:
         self.book = book
-        self._changed_wallets: dict[int, Account] = {}
+        self._told: list[Event] = []
         self._forget: set[int] = set()
         self._new: list[Deposit | Withdrawal | CustodyEvent] = []
         self._dirty: dict[tuple[str, int], Deposit | Withdrawal] = {}
@@ -152,11 +153,7 @@ class TransferWork:
         self._withdrawals = self._fetch_withdrawals()
         deposit_ids = [_id_in(c.reference) for c in commands if isinstance(c, CustodyReport)]
         self._deposits = Deposit.objects.in_bulk([i for i in deposit_ids if i is not None])
-        self._events = set(
-            CustodyEvent.objects.filter(
-                event_id__in=[c.event_id for c in commands if isinstance(c, CustodyReport)]
-            ).values_list("event_id", flat=True)
-        )
+        self._fetch_events([c for c in commands if isinstance(c, CustodyReport)])
         self._funded = dict(
             LedgerEntry.objects.filter(
                 kind="FUNDING",
@@ -169,6 +166,17 @@ class TransferWork:
             | {row.wallet_id for row in self._withdrawals.values()}
             | {row.wallet_id for row in self._deposits.values()}
         )
+
+    def _fetch_events(self, reports: list[CustodyReport]) -> None:
+        """Events told before, and transfers that were applied under whatever event."""
+        told = Q(event_id__in=[report.event_id for report in reports])
+        told |= Q(reference__in={report.reference for report in reports} - {""}, outcome="applied")
+        self._events: set[str] = set()
+        self._applied: set[tuple[str, str]] = set()
+        for event in CustodyEvent.objects.filter(told):
+            self._events.add(event.event_id)
+            if event.outcome == "applied":
+                self._applied.add((event.type, event.reference))
 
     def _fetch_withdrawals(self) -> dict[int, Withdrawal]:
         """Those named by the commands, and those whose nonces are about to be used again."""
@@ -205,11 +213,8 @@ class TransferWork:
     def finish(self, outcomes: list[Outcome], committed: bool) -> list[Told]:
         if not committed:
             return []
-        told: list[Told] = [
-            Event(a.id, "wallet.balance", a.cursor, a.balance_micros, a.as_json())
-            for a in self._changed_wallets.values()
-        ]
-        return told + [Event(wallet_id, "wallet.changed", 0, 0, {}) for wallet_id in self._forget]
+        forget = [Event(wallet_id, "wallet.changed", 0, 0, {}) for wallet_id in self._forget]
+        return [*self._told, *forget]
 
     # Wallets
 
@@ -274,7 +279,11 @@ class TransferWork:
         }.get(command.type)
         if apply is None:
             return Refusal("invalid_request", {"field": "type"})
-        outcome = Reported("applied" if apply(command) else "unmatched")
+        known = command.reference != "" and (command.type, command.reference) in self._applied
+        applied = not known and apply(command)
+        if applied:
+            self._applied.add((command.type, command.reference))
+        outcome = Reported("applied" if applied else "unmatched")
         self._events.add(command.event_id)
         self._new.append(
             CustodyEvent(
@@ -437,7 +446,16 @@ class TransferWork:
     def _tell(self, account: Account) -> None:
         account.next_cursor()
         self.book.change(account)
-        self._changed_wallets[account.id] = account
+        # As it is now: another handler's work may change the wallet further in this batch.
+        self._told.append(
+            Event(
+                account.id,
+                "wallet.balance",
+                account.cursor,
+                account.balance_micros,
+                account.as_json(),
+            )
+        )
 
 
 def _too_late(row: Withdrawal) -> Refusal:
@@ -449,5 +467,6 @@ def _too_late(row: Withdrawal) -> Refusal:
 def _id_in(reference: str) -> int | None:
     """The id that a custodian's reference holds, if it is one of ours."""
     if reference.isascii() and reference.isdecimal() and len(reference) <= 19:
-        return int(reference)
+        number = int(reference)
+        return number if number <= MAX_INT else None
     return None

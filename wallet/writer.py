@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from django.db import IntegrityError, OperationalError, connection, transaction
+from django.db import DataError, IntegrityError, OperationalError, connection, transaction
 from prometheus_client import Counter, Histogram
 
 from taptrading import clock
@@ -79,25 +79,28 @@ class Writer:
         largest = max(handler.largest_id() for handler in handlers)
         self._ids = IdMint(node, max(largest, largest_id("wallet_wallet", "wallet_ledgerentry")))
         self._house_id = house_id
+        self._last_us = 0
 
     @property
     def kinds(self) -> list[type[Command]]:
         """What may come in over the socket."""
         return [kind for kind in self._by_kind if not kind.internal]
 
-    def run(self, commands: list[Command]) -> tuple[list[Outcome], list[Told]]:
+    def run(
+        self, commands: list[Command], patience_s: float = LIMITS.writer_batch_ms / 1_000
+    ) -> tuple[list[Outcome], list[Told]]:
         """Carry out a batch: outcomes in the order of the commands, events to publish.
 
-        A batch that cannot be committed within `writer_batch_ms` is refused whole.
+        A batch that cannot be committed within `patience_s` is refused whole.
         """
         started = time.monotonic()
         works = self._begin(commands)
         try:
-            outcomes = self._commit(commands, works, started + LIMITS.writer_batch_ms / 1_000)
-        except IntegrityError:
+            outcomes = self._commit(commands, works, started + patience_s)
+        except (IntegrityError, DataError, OverflowError) as error:
             if len(commands) > 1:
                 return self._run_one_by_one(commands, works)
-            log.exception("a constraint refused %r", commands)
+            log.error("refused by the database: %s: %s", type(commands[0]).__name__, error)
             outcomes = self._refuse(commands, "constraint")
             committed = False
         except OperationalError as error:
@@ -142,10 +145,10 @@ class Writer:
     ) -> list[Outcome]:
         outcomes: list[Outcome] = [None] * len(commands)
         with transaction.atomic(), connection.cursor() as cursor:
-            book = Book(cursor, self._ids, clock.now_us(), self._house_id)
+            book = Book(cursor, self._ids, self._now_us(), self._house_id)
             for work, _ in works:
                 work.prefetch(book)
-            book.now_us = clock.now_us()  # decisions take their time after the reads
+            book.now_us = self._now_us()  # decisions take their time after the reads
             for work, positions in works:
                 for position in positions:
                     outcomes[position] = work.decide(commands[position])
@@ -154,10 +157,16 @@ class Writer:
             book.persist()
         return outcomes
 
+    def _now_us(self) -> int:
+        """The time of a batch never lies before that of the one before it, whatever the clock
+        does: bets are priced in the order of their acceptance."""
+        self._last_us = max(self._last_us, clock.now_us())
+        return self._last_us
+
     def _run_one_by_one(
         self, commands: list[Command], works: list[tuple[Work, list[int]]]
     ) -> tuple[list[Outcome], list[Told]]:
-        """Another writer's row is in the way of one of them: let the constraint find which."""
+        """The database will not have one of them: let it find which."""
         _finish(works, [Refusal("dependency_unavailable")] * len(commands), False)
         outcomes, events = [], []
         for command in commands:

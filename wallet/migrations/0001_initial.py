@@ -24,6 +24,9 @@ class Migration(migrations.Migration):
                 ('outcome', models.CharField(max_length=32)),
                 ('created_at', taptrading.fields.TimeUsField()),
             ],
+            options={
+                'constraints': [models.UniqueConstraint(condition=models.Q(('outcome', 'applied'), models.Q(('reference', ''), _negated=True)), fields=('type', 'reference'), name='custody_reference_once')],
+            },
         ),
         migrations.CreateModel(
             name='LocalTransfer',

@@ -9,15 +9,17 @@ from typing import Any
 import redis.asyncio
 import uvloop
 from django.conf import settings
-from django.core.management.base import BaseCommand
-from django.db import connection
+from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError, connection
 from redis.exceptions import RedisError
 
 from bets.handlers import game_handlers
 from bets.liabilities import current_exposure
 from bets.quotes import EXPOSURE_KEY, EXPOSURE_KIND
+from ops.lock import AlreadyRunning, FolderLock
 from pricefeed.board import FEED_KEY, FEED_KIND, board
 from taptrading import hub
+from wallet import balances
 from wallet.keys import KeyHandler
 from wallet.nonces import Nonces
 from wallet.server import WriterServer
@@ -26,8 +28,8 @@ from wallet.writer import Handler, Writer
 
 log = logging.getLogger(__name__)
 
-# Whoever starts late, or finds Redis emptied, knows the exposure again within this time.
-REPEAT_EXPOSURE_S = 1.0
+# Whoever starts late, or finds Redis emptied, knows exposure and balances again within this time.
+REPEAT_S = 1.0
 
 
 class Command(BaseCommand):
@@ -38,6 +40,11 @@ class Command(BaseCommand):
         # Django forbids its database on an event loop's thread, for a loop that serves many. This
         # one serves batches, one at a time, and each is meant to have the thread to itself.
         os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
+        lock = FolderLock(settings.WRITER_SOCKET.with_suffix(".lock"))
+        try:
+            lock.take()
+        except AlreadyRunning as error:
+            raise CommandError(f"another writer serves {settings.WRITER_SOCKET}") from error
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_run())
 
@@ -54,13 +61,20 @@ async def _run() -> None:
     board.listeners.append(lambda _: server.wake())
     hub.on(FEED_KIND, board.receive)
     await _read_board(store)
-    tasks = [asyncio.create_task(hub.run()), asyncio.create_task(_repeat_exposure(server))]
+    serving = asyncio.create_task(server.serve())
+    helping = [asyncio.create_task(hub.run()), asyncio.create_task(_repeat(server, store))]
     try:
-        await server.serve()
+        # Without its helpers a writer would go on deaf or dumb: better to end and start again.
+        await asyncio.wait([serving, *helping], return_when=asyncio.FIRST_COMPLETED)
+        server.stop()
+        await serving
+        for task in helping:
+            if task.done():
+                task.result()
     finally:
-        for task in tasks:
+        for task in helping:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*helping, return_exceptions=True)
         await store.aclose()
 
 
@@ -69,12 +83,16 @@ def _server(store: "redis.asyncio.Redis") -> WriterServer:
     handlers: list[Handler] = [TransferHandler(), KeyHandler(), *game_handlers(nonces, board)]
 
     async def publish(kind: str, payload: bytes) -> None:
-        await hub.publish(kind, payload)
-        if kind == EXPOSURE_KIND:
-            try:
+        try:
+            if kind == balances.KIND:
+                await balances.store(store, payload)
+                return
+            if kind == EXPOSURE_KIND:
                 await store.set(EXPOSURE_KEY, payload)
-            except RedisError as error:
-                log.warning("exposure not stored: %s", error)
+        except RedisError as error:
+            log.warning("%s not stored: %s", kind, error)
+        if kind != balances.KIND:
+            await hub.publish(kind, payload)
 
     return WriterServer(Writer(handlers, node=settings.NODE), settings.WRITER_SOCKET, publish)
 
@@ -90,7 +108,17 @@ async def _read_board(store: "redis.asyncio.Redis") -> None:
             board.receive(state)
 
 
-async def _repeat_exposure(server: WriterServer) -> None:
+async def _repeat(server: WriterServer, store: "redis.asyncio.Redis") -> None:
+    """Tell the exposure again and again; all balances at the start and when they are gone."""
+    rebuilt = False
     while True:
-        server.tell(current_exposure())
-        await asyncio.sleep(REPEAT_EXPOSURE_S)
+        try:
+            server.tell(current_exposure())
+            if not rebuilt or await balances.is_missing(store):
+                for chunk in balances.everything():
+                    server.tell(chunk)
+                    await asyncio.sleep(0)  # between batches, so that order is kept
+                rebuilt = True
+        except (DatabaseError, RedisError) as error:
+            log.warning("exposure and balances are told later: %s", error)
+        await asyncio.sleep(REPEAT_S)

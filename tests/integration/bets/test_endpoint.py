@@ -25,7 +25,7 @@ from tests import factories
 from tests.factories import PRICE_CENTS, USDC
 from tests.fakes import DatabaseThread, FakeNonces, InProcessLink, ManualClock
 from wallet import link
-from wallet.directory import Directory
+from wallet.directory import Directory, read_facts
 from wallet.keys import AuthorizeKey, RevokeKey
 from wallet.models import LedgerEntry, Wallet
 from wallet.transfers import CustodyReport, OpenWallet, SetFrozen
@@ -322,7 +322,7 @@ def test_frozen_wallet_is_refused(post: Post, trader: Trader, writer: InProcessL
 def test_freeze_that_this_process_has_not_heard_of_is_refused_by_the_writer(
     post: Post, trader: Trader, writer: InProcessLink, directory: Directory
 ) -> None:
-    directory.load(trader.address)
+    directory.remember(read_facts(trader.address), directory.generation)
     wallet = Wallet.objects.get(address=trader.address)
     writer.call(SetFrozen(wallet.pk, True))
     refused(post, trader.bet(), "wallet_frozen")
@@ -334,7 +334,6 @@ def test_session_key_signs_until_it_is_revoked(
     key = Account.create()
     wallet = Wallet.objects.get(address=trader.address)
     refused(post, trader.bet(signer=key), "bad_signature")
-    directory.forget_all()
     done = writer.call(
         AuthorizeKey(
             wallet_id=wallet.pk,

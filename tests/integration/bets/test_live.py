@@ -164,11 +164,11 @@ async def test_exposure_when_published_changes_the_room(server: Valkey, board: B
 async def test_batch_when_published_reaches_its_wallet_only(server: Valkey, board: Board) -> None:
     socket = Socket()
     facts = WalletFacts(9, "0x9", False, {})
-    live_module.directory._remember(facts)
+    live_module.directory.remember(facts, live_module.directory.generation)
     async with running():
         await socket.subscribe("bets")
         await socket.next("snapshot")
-        live_module.directory._remember(facts)
+        live_module.directory.remember(facts, live_module.directory.generation)
         batch = Batch(1, 1, [
             Event(8, "bet.confirmed", 11, 1, {"bet_id": "of another"}),
             Event(7, "bet.confirmed", 11, 99, {"bet_id": "5"}),

@@ -124,7 +124,7 @@ def test_bet_on_a_stale_price_is_refused_and_keeps_its_nonce(
     command = place_command(player)
     now.advance(1.101)
     assert code(writer.call(command)) == "price_stale"
-    assert nonces.given_back == [(player.pk, command.nonce)]
+    assert [claim[:2] for claim in nonces.given_back] == [(player.pk, command.nonce)]
     factories.tick(feed_board)
     accepted(writer.call(command))
 
@@ -135,7 +135,7 @@ def test_bet_while_the_breaker_is_open_is_refused_and_keeps_its_nonce(
     command = place_command(player)
     feed_board.apply(FeedState(feed_board.tick, "open", "open", "maintenance"))
     assert code(writer.call(command)) == "breaker_open"
-    assert nonces.given_back == [(player.pk, command.nonce)]
+    assert [claim[:2] for claim in nonces.given_back] == [(player.pk, command.nonce)]
 
 
 def test_bet_without_redis_is_refused_and_can_be_sent_again(
@@ -155,7 +155,8 @@ def test_final_refusal_is_remembered_with_its_nonce(
     poor = factories.funded_wallet(writer, usdc=1)
     command = place_command(poor)
     assert code(writer.call(command)) == "insufficient_funds"
-    assert nonces.refused == [(poor.pk, command.nonce, "insufficient_funds")]
+    ((claim, refusal),) = nonces.refused
+    assert (claim.nonce, refusal.code) == (command.nonce, "insufficient_funds")
     assert Bet.objects.count() == 0
 
 
@@ -238,7 +239,7 @@ def test_batch_whose_commit_fails_leaves_nothing_behind(
     with monkeypatch.context() as patch:
         patch.setattr("wallet.book.Book.persist", disk_full)
         assert code(writer.call(command)) == "dependency_unavailable"
-    assert nonces.given_back == [(player.pk, command.nonce)]
+    assert [claim[:2] for claim in nonces.given_back] == [(player.pk, command.nonce)]
     assert Bet.objects.count() == LedgerEntry.objects.filter(kind="STAKE").count() == 0
     accepted(writer.call(command))
 

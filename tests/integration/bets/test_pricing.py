@@ -7,6 +7,7 @@ from bets.grid import Cell
 from bets.models import Bet, CellExposure
 from bets.pricing import Unpriced
 from pricefeed.board import Board, TickRecord
+from taptrading.limits import LIMITS
 from tests import factories
 from tests.factories import PRICE_CENTS, USDC, accepted, place_command
 from tests.fakes import InProcessLink, ManualClock
@@ -198,3 +199,48 @@ def test_refused_batch_is_priced_again_by_the_same_tick(
     writer.run_due()
     bet.refresh_from_db()
     assert (bet.status, bet.pricing_tick) == ("confirmed", tick.seq)
+
+
+def test_more_bets_than_a_batch_are_all_priced_by_their_recorded_tick(
+    writer: InProcessLink,
+    player: Wallet,
+    now: ManualClock,
+    feed_board: Board,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    column = place_command(player).column_start
+    for number in range(6):
+        place(writer, player, column_start=column + 5 * number, stake_micros=USDC)
+    now.advance(0.3)
+    tick = factories.tick(feed_board)
+    now.advance(60)  # the writer was away, and nothing announces a tick
+    monkeypatch.setattr("bets.pricing.LIMITS", type(LIMITS)(price_batch=3))
+    unpriced = Unpriced(Board())
+    priced = []
+    while due := unpriced.take_due(now.us):
+        priced += [t and t.seq for t in due.ticks]
+    assert priced == [tick.seq] * 6
+
+
+def test_bets_are_not_given_up_while_ticks_are_left_to_read(
+    writer: InProcessLink,
+    player: Wallet,
+    now: ManualClock,
+    feed_board: Board,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    column = place_command(player).column_start
+    expected = []
+    for number in range(3):
+        place(writer, player, column_start=column + 5 * (number + 2), stake_micros=USDC)
+        for _ in range(5):
+            now.advance(0.1)
+            seq = factories.tick(feed_board).seq
+        expected.append(seq - 2)  # 300 ms after acceptance
+    now.advance(60)
+    monkeypatch.setattr("bets.pricing.TICKS_AT_ONCE", 4)
+    unpriced = Unpriced(Board())
+    priced = []
+    while due := unpriced.take_due(now.us):
+        priced += [t and t.seq for t in due.ticks]
+    assert priced == expected

@@ -223,3 +223,32 @@ def test_database_refuses_a_refund_beside_a_payout(writer: InProcessLink) -> Non
     LedgerEntry.objects.create(id=1, kind="PAYOUT", **common)
     with pytest.raises(DatabaseError, match="ledger_once"), transaction.atomic():
         LedgerEntry.objects.create(id=2, kind="REFUND", **common)
+
+
+def test_transfer_told_again_under_another_event_moves_nothing(writer: InProcessLink) -> None:
+    wallet = factories.funded_wallet(writer, usdc=1)
+    for event_id, expected in (("a", "applied"), ("b", "unmatched")):
+        event = CustodyReport(event_id, "deposit.confirmed", "0xabc", wallet.address, 5 * USDC)
+        assert writer.call(event) == Reported(expected)
+    both = [
+        CustodyReport(event_id, "deposit.confirmed", "0xdef", wallet.address, 5 * USDC)
+        for event_id in ("c", "d")
+    ]
+    assert writer.run(both) == [Reported("applied"), Reported("unmatched")]
+    assert balances(wallet.pk) == [11 * USDC]
+
+
+@pytest.mark.parametrize("reference", [str(2**63), "9" * 19, "٣", "-1", "x" * 100])
+def test_event_with_a_reference_that_is_no_id_harms_nobody(
+    writer: InProcessLink, reference: str
+) -> None:
+    wallet = factories.funded_wallet(writer, usdc=1)
+    event = CustodyReport("e-1", "withdrawal.completed", reference, wallet.address, USDC)
+    assert writer.call(event) == Reported("unmatched")
+
+
+def test_command_that_the_database_cannot_hold_is_refused_alone(writer: InProcessLink) -> None:
+    wallet = factories.funded_wallet(writer, usdc=1)
+    outcomes = writer.run([CancelWithdrawal(wallet.pk, 2**70), OpenWallet("0x" + "e" * 40)])
+    assert outcomes[0] == Refusal("dependency_unavailable")
+    assert isinstance(outcomes[1], Done)

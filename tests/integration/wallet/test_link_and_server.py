@@ -5,6 +5,8 @@ The writer's core is replaced by one that answers without a database; the socket
 
 import asyncio
 import contextlib
+import os
+import resource
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -32,7 +34,7 @@ class EchoWriter:
         self.due_batches: list[list[Any]] = []
         self.on_run: Callable[[], None] = lambda: None
 
-    def run(self, commands: list[Any]) -> tuple[list[Any], list[Any]]:
+    def run(self, commands: list[Any], patience_s: float) -> tuple[list[Any], list[Any]]:
         self.batches.append(commands)
         self.on_run()
         outcomes = [
@@ -199,11 +201,11 @@ async def test_events_are_published_in_order_and_numbered(path: Path) -> None:
         for amount in (5, 6):
             await made.call(RequestDeposit(1, amount))
     kinds = [kind for kind, _ in published.messages]
-    assert kinds == ["batch", "exposure"] * 2
+    assert kinds == ["batch"] + ["batch", "balances", "exposure"] * 2
     batches = [decode(payload) for kind, payload in published.messages if kind == "batch"]
-    assert [batch.number for batch in batches] == [1, 2]
+    assert [batch.number for batch in batches] == [0, 1, 2]
     assert len({batch.epoch for batch in batches}) == 1
-    assert [batch.events[0].balance_micros for batch in batches] == [5, 6]
+    assert [batch.events[0].balance_micros for batch in batches[1:]] == [5, 6]
 
 
 async def test_what_falls_due_is_run_without_being_asked(path: Path) -> None:
@@ -267,3 +269,67 @@ def test_reply_that_does_not_fit_its_commands_is_refused() -> None:
         protocol.decode_outcomes(body, [])
     with pytest.raises(FrameError):
         protocol.decode_outcomes(b"\xc1", [OpenWallet("0x")])
+
+
+async def test_message_that_cannot_be_published_does_not_keep_the_next_ones(path: Path) -> None:
+    class Failing(Published):
+        async def __call__(self, kind: str, payload: bytes) -> None:
+            await super().__call__(kind, payload)
+            if len(self.messages) < 3:
+                raise RuntimeError("the transport has a bad day")
+
+    published = Failing()
+    async with serving(path, published=published), linked(path) as made:
+        await connected(made)
+        await made.call(RequestDeposit(1, 5))
+        await made.call(RequestDeposit(1, 6))
+    assert len(published.messages) == 7
+
+
+async def test_request_that_waited_too_long_is_refused_before_it_is_run(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wallet.server.LIMITS", type(link.LIMITS)(writer_batch_ms=0))
+    writer = EchoWriter()
+    async with serving(path, writer), linked(path) as made:
+        await connected(made)
+        assert await made.call(RequestDeposit(1, 5)) == Refusal("dependency_unavailable")
+    assert writer.batches == []
+
+
+async def test_call_that_could_not_be_sent_in_time_was_never_done(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link, "PATIENCE_S", 0.0)
+    writer = EchoWriter()
+    async with serving(path, writer), linked(path) as made:
+        await connected(made)
+        with pytest.raises(DependencyError):
+            await made.call(RequestDeposit(1, 5))
+    assert writer.batches == []
+
+
+async def test_refused_due_work_pauses_instead_of_spinning(path: Path) -> None:
+    class Refusing(EchoWriter):
+        def due(self, now_us: int) -> list[list[Any]]:
+            return [[RequestDeposit(1, 0)]]
+
+    writer = Refusing()
+    async with serving(path, writer) as server:
+        for _ in range(50):
+            server.wake()
+            await asyncio.sleep(0.001)
+    assert 1 <= len(writer.batches) <= 3
+
+
+def test_blocking_call_works_with_descriptors_above_a_thousand(thread_server: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4_096, hard), hard))
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1_100)]
+    try:
+        caller = link._Blocking(str(thread_server))
+        assert [caller.call(RequestDeposit(1, n)) for n in (3, 4, 5)] == [Done(3), Done(4), Done(5)]
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
