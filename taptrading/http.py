@@ -49,33 +49,47 @@ async def read_body(receive: Receive, limit_bytes: int) -> bytes:
 
 
 async def within(limit_bytes: int, app: App, scope: Scope, receive: Receive, send: Send) -> None:
-    """`app`, which reads the whole body before it replies, on bodies of so many bytes at most.
+    """`app` on bodies of so many bytes at most, each of an announced length.
 
-    A longer one is refused at once if it says so, and else when it has grown too long: the
-    application hears then that the client left.
+    Django takes a request that announces none for one without a body, so such a body is read
+    here first: whole, if it is not too long.
     """
-    if _announced_bytes(scope) > limit_bytes:
-        await refuse(send, Refusal("too_large", {"limit_bytes": limit_bytes}), request_id(scope))
+    announced = _announced_bytes(scope)
+    try:
+        if announced is None:
+            body = await read_body(receive, limit_bytes)
+            scope, receive = _announcing(scope, len(body)), _replaying(body, receive)
+        elif announced > limit_bytes:
+            raise ApiError("too_large", limit_bytes=limit_bytes)
+    except ApiError as error:
+        await refuse(send, error.refusal, request_id(scope))
         return
-    size = 0
-
-    async def counted() -> Message:
-        nonlocal size
-        message = await receive()
-        size += len(message.get("body", b""))
-        return message if size <= limit_bytes else {"type": "http.disconnect"}
-
-    await app(scope, counted, send)
-    if size > limit_bytes:
-        await refuse(send, Refusal("too_large", {"limit_bytes": limit_bytes}), request_id(scope))
+    await app(scope, receive, send)
 
 
-def _announced_bytes(scope: Scope) -> int:
-    """Zero where nothing is announced: then the bytes are counted as they come."""
-    for name, value in scope["headers"]:
-        if name == b"content-length" and value.isdigit():
-            return int(value)
-    return 0
+_FRAMING: Final = (b"content-length", b"transfer-encoding")
+
+
+def _announced_bytes(scope: Scope) -> int | None:
+    """None when the body comes in chunks: its length shows at its end."""
+    framing = {name: value for name, value in scope["headers"] if name in _FRAMING}
+    length = framing.get(b"content-length", b"")
+    return int(length) if length.isdigit() and b"transfer-encoding" not in framing else None
+
+
+def _announcing(scope: Scope, size: int) -> Scope:
+    headers = [header for header in scope["headers"] if header[0] not in _FRAMING]
+    return {**scope, "headers": [*headers, (b"content-length", str(size).encode())]}
+
+
+def _replaying(body: bytes, receive: Receive) -> Receive:
+    """`receive`, with the body that was read from it put back in front."""
+    unread: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replayed() -> Message:
+        return unread.pop() if unread else await receive()
+
+    return replayed
 
 
 async def reply(

@@ -118,7 +118,7 @@ KIB = 1024
 
 @pytest.mark.parametrize(
     ("path", "limit"),
-    [("/api/v1/deposits", 256 * KIB), ("/elsewhere", 256 * KIB), ("/admin/login/", 2_560 * KIB)],
+    [("/api/v1/deposits", 16 * KIB), ("/elsewhere", 16 * KIB), ("/admin/login/", 2_560 * KIB)],
 )
 async def test_body_when_it_is_too_long_then_never_reaches_django(path: str, limit: int) -> None:
     announced = await send_body(path, [b"x"] * 3, (b"content-length", b"%d" % (limit + 1)))
@@ -131,8 +131,38 @@ async def test_body_when_it_is_too_long_then_never_reaches_django(path: str, lim
 
 
 async def test_body_when_it_is_as_long_as_may_be_then_django_answers() -> None:
-    reply = await send_body("/elsewhere", [b"x" * 128 * KIB] * 2)
+    reply = await send_body("/elsewhere", [b"x" * 8 * KIB] * 2)
     assert reply["status"] == 404
+
+
+JSON = (b"content-type", b"application/json")
+CHUNKED = (b"transfer-encoding", b"chunked")
+
+
+@pytest.mark.parametrize("framing", [(), (CHUNKED,), (CHUNKED, (b"content-length", b"2"))])
+async def test_body_when_its_length_is_not_announced_then_django_reads_it_all(framing: Any) -> None:
+    parts = [b'{"sur', b'prise": ', b"5}"]
+    reply = await send_body("/api/v1/auth/nonce", parts, JSON, *framing)
+    body = json.loads(reply["body"])
+    assert (reply["status"], body["error"]) == (400, "invalid_request")
+    assert body["detail"] == {"fields": {"surprise": ["Unknown field."]}}
+
+
+async def test_body_when_the_client_leaves_within_it_then_django_never_sees_it() -> None:
+    client = ApplicationCommunicator(
+        application,
+        {
+            "type": "http",
+            "method": "POST",
+            "path": "/api/v1/auth/nonce",
+            "query_string": b"",
+            "headers": [(b"host", b"localhost"), JSON, CHUNKED],
+        },
+    )
+    await client.send_input({"type": "http.request", "body": b"{", "more_body": True})
+    await client.send_input({"type": "http.disconnect"})
+    assert (await client.receive_output(timeout=10))["status"] == 400
+    assert "client left" in (await client.receive_output(timeout=10))["body"].decode()
 
 
 async def test_websocket_when_the_path_is_unknown_is_refused() -> None:
