@@ -279,6 +279,11 @@ def _price_problems() -> list[str]:
         problems.append(
             "PRICE_SOURCES is simulated alone, replay alone, or one or more venues, each once"
         )
+    if not 1 <= SOURCES_MIN <= max(1, len(PRICE_SOURCES)):
+        problems.append(
+            f"SOURCES_MIN={SOURCES_MIN} is not in 1 … {len(PRICE_SOURCES)}, the number of"
+            " PRICE_SOURCES: there would never be a tick"
+        )
     if "replay" in names:
         missing = [name for name in REPLAY_FILES if not (RECORDINGS_DIR / name).is_file()]
         if not REPLAY_FILES:

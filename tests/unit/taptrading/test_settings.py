@@ -53,6 +53,24 @@ def test_start_when_price_sources_are_fine_then_goes_on(
     start(monkeypatch, tmp_path, sources, ["here.csv.gz"])
 
 
+@pytest.mark.parametrize("least", [-1, 0, 3])
+def test_start_when_sources_min_cannot_be_met_then_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, least: int
+) -> None:
+    monkeypatch.setattr(settings, "SOURCES_MIN", least)
+
+    with pytest.raises(ImproperlyConfigured, match=f"SOURCES_MIN={least} is not in 1 … 2"):
+        start(monkeypatch, tmp_path, ["binance", "kraken"], [])
+
+
+def test_start_when_every_source_is_needed_then_goes_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(settings, "SOURCES_MIN", 2)
+
+    start(monkeypatch, tmp_path, ["binance", "kraken"], [])
+
+
 def test_read_setting_when_it_is_no_number_then_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NODE", "abc")
 
