@@ -6,15 +6,11 @@ from rest_framework import serializers
 
 from bets.models import Bet, Settlement
 from bets.wire import bet_json
-from wallet.serializers import TimeField
+from wallet.serializers import RangeQuery
 
 
-class BetQuery(serializers.Serializer[Any]):
+class BetQuery(RangeQuery):
     status = serializers.ChoiceField(Bet.Status.choices, required=False)
-    to = TimeField(required=False)
-
-    def get_fields(self) -> Any:
-        return {**super().get_fields(), "from": TimeField(required=False)}
 
 
 class BetOutput(serializers.Serializer[Any]):
@@ -48,13 +44,16 @@ class SettlementOutput(serializers.Serializer[Any]):
     ticks = serializers.IntegerField(help_text="Vertices of the path.")
     max_gap_ms = serializers.IntegerField(allow_null=True)
     sources = serializers.SerializerMethodField()
-    ticks_sha256 = serializers.CharField(
-        allow_null=True, help_text="Of the vertices, one `<at_ms> <price_cents>` a line."
+    ticks_sha256 = serializers.SerializerMethodField(
+        help_text="Of the vertices, one `<at_ms> <price_cents>` a line; null while open."
     )
     reason = serializers.SerializerMethodField()
 
     def get_sources(self, settlement: Settlement) -> list[str]:
         return settlement.sources.split(",") if settlement.sources else []
+
+    def get_ticks_sha256(self, settlement: Settlement) -> str | None:
+        return settlement.ticks_sha256 or None
 
     def get_reason(self, settlement: Settlement) -> str | None:
         return settlement.reason or None

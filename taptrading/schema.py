@@ -112,7 +112,7 @@ _COMPONENTS: Final[dict[str, Schema]] = {
     "BetRequest": {
         **_object(
             "A bet, signed by the wallet or one of its session keys.",
-            wallet=_text("An address.", pattern="^0x[0-9a-fA-F]{40}$"),
+            wallet=_text("An address.", pattern="^0[xX][0-9a-fA-F]{40}$"),
             cell_id=_text("`<column_start>_<low_cents>_<high_cents>`"),
             stake_micros=_request_integer("One of the presets."),
             min_rate_bps=_request_integer("The smallest rate the trader accepts."),

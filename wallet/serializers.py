@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from django.conf import settings
+from django.http import QueryDict
 from rest_framework import serializers
 
 from taptrading import clock, rfc3339
@@ -71,7 +72,7 @@ class TimeField(serializers.CharField):
     """Aware datetime out as the wire has it; RFC 3339 text in -> us."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**{"help_text": _TIME, **options})
+        super().__init__(**{"help_text": _TIME, "trim_whitespace": False, **options})
 
     def to_internal_value(self, data: Any) -> int:  # type: ignore[override]
         at_us = rfc3339.parse_us(super().to_internal_value(data))
@@ -85,6 +86,19 @@ class TimeField(serializers.CharField):
 
 class IdField(serializers.CharField):
     """Ids are text on the wire: they do not fit a JavaScript number."""
+
+
+class RangeQuery(serializers.Serializer[Any]):
+    """`?from=&to=`: one that is there has a value. A range may be empty, or run backwards."""
+
+    to = TimeField(required=False)
+
+    def get_fields(self) -> Any:
+        return {**super().get_fields(), "from": TimeField(required=False)}
+
+    def to_internal_value(self, data: Any) -> Any:
+        # Of a QueryDict REST framework takes an empty value for none at all.
+        return super().to_internal_value(data.dict() if isinstance(data, QueryDict) else data)
 
 
 # Signing in
@@ -115,18 +129,14 @@ class WalletOutput(serializers.Serializer[Any]):
 class LoginOutput(serializers.Serializer[Any]):
     token = serializers.CharField()
     expires_at = serializers.CharField(help_text=_TIME)
-    wallet = WalletOutput()
+    wallet = serializers.CharField(help_text="The address, in lower case.")
 
 
 # The ledger
 
 
-class LedgerQuery(serializers.Serializer[Any]):
+class LedgerQuery(RangeQuery):
     kind = serializers.ChoiceField(LedgerEntry.Kind.choices, required=False)
-    to = TimeField(required=False)
-
-    def get_fields(self) -> Any:
-        return {**super().get_fields(), "from": TimeField(required=False)}
 
 
 class LedgerOutput(serializers.Serializer[Any]):

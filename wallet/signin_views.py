@@ -18,7 +18,7 @@ from taptrading.limiter import TokenBuckets, Verdict
 from taptrading.limits import LIMITS
 from wallet import session_keys, signin
 from wallet.authentication import trader_of
-from wallet.models import SessionKey, Wallet
+from wallet.models import SessionKey
 from wallet.serializers import (
     LoginInput,
     LoginOutput,
@@ -26,7 +26,6 @@ from wallet.serializers import (
     NonceOutput,
     SessionKeyInput,
     SessionKeyOutput,
-    WalletOutput,
 )
 
 KEY_ID = OpenApiParameter("key_id", OpenApiTypes.STR, OpenApiParameter.PATH)
@@ -101,12 +100,11 @@ class LoginView(SignInView):
         form.is_valid(raise_exception=True)
         login = form.validated_data
         session = signin.sign_in(login["message"], login["signature"], clock.now_us())
-        wallet = Wallet.objects.get(address=session.address)
         response = Response(
             {
                 "token": session.token,
                 "expires_at": clock.iso_ms(session.expires_at_us),
-                "wallet": WalletOutput(wallet).data,
+                "wallet": session.address,
             }
         )
         response.set_cookie(

@@ -126,8 +126,8 @@ def parse_signature(text: str) -> bytes | None:
 
 
 def parse_address(text: str) -> str | None:
-    """`0x` and 40 ASCII hex digits of any case -> the lower-case address, else None."""
-    parsed = _parse_hex(text, ADDRESS_BYTES)
+    """`0x` and 40 ASCII hex digits, all of any case -> the lower-case address, else None."""
+    parsed = _parse_hex(text.replace("X", "x", 1), ADDRESS_BYTES)
     return None if parsed is None else "0x" + parsed.hex()
 
 
@@ -166,16 +166,18 @@ def check_signer(
 ) -> Refusal | None:
     """`bad_signature` unless the wallet itself signed `text`, then the age of the request."""
     recovered = recover_text(text, signature)
+    skew_ms = now_us // 1_000 - timestamp_s * 1_000
     if recovered != wallet:
         detail = {
             "signed_text": text.decode(),
             "recovered": recovered,
             "expected": wallet,
-            "skew_ms": now_us // 1_000 - timestamp_s * 1_000,
+            "skew_ms": skew_ms,
         }
         return Refusal("bad_signature", detail)
     code = check_timestamp(timestamp_s, now_us)
-    return None if code is None else Refusal(code, {"server_time": iso_ms(now_us)})
+    detail = {"server_time": iso_ms(now_us), "skew_ms": skew_ms}
+    return None if code is None else Refusal(code, detail)
 
 
 def mask(address: str) -> str:

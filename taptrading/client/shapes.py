@@ -97,6 +97,7 @@ class SignInNonce(msgspec.Struct, frozen=True):
 class Session(msgspec.Struct, frozen=True):
     token: str
     expires_at: datetime
+    wallet: str
 
 
 class Wallet(msgspec.Struct, frozen=True):

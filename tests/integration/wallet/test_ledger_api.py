@@ -68,6 +68,7 @@ def test_ledger_when_filtered_by_time_then_from_is_in_and_to_is_out(busy: Any) -
     assert len(lines(busy, f"to={times[2]}")) == 2
     assert [kind for kind, _, _ in lines(busy, f"from={times[2]}&to={times[1]}")] == ["RELEASE"]
     assert lines(busy, f"from={times[2]}&to={times[2]}") == []
+    assert lines(busy, f"from={times[1]}&to={times[2]}") == []
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 5, 6])
@@ -103,7 +104,9 @@ def test_ledger_when_csv_is_refused_then_the_error_is_json(busy: Any) -> None:
         "kind=deposit",
         "kind=",
         "from=",
+        "to=",
         "from=now",
+        "from=%202025-11-24T16:00:00Z",
         "to=1764000000",
         "from=2025-11-24",
         "limit=0",

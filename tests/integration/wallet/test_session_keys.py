@@ -85,7 +85,8 @@ def test_authorize_when_refusals_meet_then_the_contracts_order(trader: Any) -> N
     asked = trader.session_key(KEY, timestamp=old)
     refused(trader.post("session-keys", asked | {"chain_id": 5}), 401, "wrong_chain")
     refused(trader.post("session-keys", asked | {"label": "other"}), 401, "bad_signature")
-    refused(trader.post("session-keys", asked), 401, "timestamp_expired")
+    late = refused(trader.post("session-keys", asked), 401, "timestamp_expired")
+    assert late["detail"]["skew_ms"] == 31_000
     ahead = trader.session_key(KEY, timestamp=clock.now_s() + 6)
     refused(trader.post("session-keys", ahead), 401, "timestamp_in_future")
 

@@ -183,9 +183,13 @@ def test_withdraw_when_refusals_meet_then_the_contracts_order(rich: Any) -> None
     refused(rich.post("withdrawals", everything), 401, "wrong_chain")
     everything["chain_id"] = 8453
     refused(rich.post("withdrawals", everything), 401, "bad_signature")
-    refused(rich.post("withdrawals", rich.withdrawal(1, timestamp=old)), 401, "timestamp_expired")
+    late = refused(
+        rich.post("withdrawals", rich.withdrawal(1, timestamp=old)), 401, "timestamp_expired"
+    )
+    assert late["detail"] == {"server_time": "2025-11-24T16:00:00.000Z", "skew_ms": 31_000}
     ahead = rich.withdrawal(1, timestamp=clock.now_s() + 6)
-    refused(rich.post("withdrawals", ahead), 401, "timestamp_in_future")
+    early = refused(rich.post("withdrawals", ahead), 401, "timestamp_in_future")
+    assert early["detail"]["skew_ms"] == -6_000
 
 
 def test_withdraw_when_the_writer_is_away_then_unavailable(rich: Any) -> None:

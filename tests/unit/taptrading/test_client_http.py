@@ -350,7 +350,7 @@ def test_ledger_csv_when_there_are_more_pages_follows_the_link() -> None:
 
 
 def test_sign_in_when_accepted_carries_the_token_from_then_on() -> None:
-    session = {"token": "secret", "expires_at": NOW, "wallet": {"address": KEY.address}}
+    session = {"token": "secret", "expires_at": NOW, "wallet": KEY.address}
     wallet = {
         "address": KEY.address,
         "balance_micros": 0,
@@ -365,7 +365,7 @@ def test_sign_in_when_accepted_carries_the_token_from_then_on() -> None:
     )
     client = platform.client(token="")
 
-    client.sign_in(KEY)
+    assert client.sign_in(KEY).wallet == KEY.address
     client.wallet()
 
     assert b"Issued At: 2026-01-02T03:04:05" in platform.asked[1].content

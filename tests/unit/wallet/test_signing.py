@@ -170,14 +170,31 @@ def test_parse_signature_when_malformed_then_none(text: str) -> None:
     assert signing.parse_signature(text) is None
 
 
-def test_parse_address_when_mixed_case_then_lower() -> None:
-    assert signing.parse_address("0x7E5F4552091A69125d5DfCb7b8C2659029395Bdf") == (
-        "0x7e5f4552091a69125d5dfcb7b8c2659029395bdf"
-    )
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0x7E5F4552091A69125d5DfCb7b8C2659029395Bdf",
+        "0X7E5F4552091A69125D5DFCB7B8C2659029395BDF",
+    ],
+)
+def test_parse_address_when_in_any_case_then_lower(text: str) -> None:
+    assert signing.parse_address(text) == "0x7e5f4552091a69125d5dfcb7b8c2659029395bdf"
 
 
 @pytest.mark.parametrize(
-    "text", ["", "0x", "ab" * 20, "0x" + "ab" * 19, "0x" + "ab" * 21, "0x" + "ａ" * 40]
+    "text",
+    [
+        "",
+        "0x",
+        "ab" * 20,
+        "0x" + "ab" * 19,
+        "0x" + "ab" * 21,
+        "0x" + "ａ" * 40,
+        "0X" + "ａ" * 40,
+        "0" + "ab" * 20 + "X",
+        "XX" + "ab" * 20,
+        "0xX" + "a" * 39,
+    ],
 )
 def test_parse_address_when_malformed_then_none(text: str) -> None:
     assert signing.parse_address(text) is None
