@@ -5,26 +5,12 @@ moves only by commands to the writer.
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Model
 from django.http import HttpRequest
 
 from bets.models import Bet, CellExposure, Settlement
 from bets.resolution import inflate_evidence
 from taptrading.money import format_usdc
-
-
-class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    show_full_result_count = False
-    list_per_page = 50
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
+from taptrading.readonly import ReadOnlyAdmin
 
 
 @admin.register(Bet)

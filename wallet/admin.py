@@ -5,10 +5,9 @@ money moves only by commands to the writer.
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Model
-from django.http import HttpRequest
 
 from taptrading.money import format_usdc
+from taptrading.readonly import ReadOnlyAdmin
 from wallet.models import (
     CustodyEvent,
     Deposit,
@@ -22,21 +21,10 @@ from wallet.models import (
 )
 
 
-class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """No row is added, changed or deleted; no count of a large table is asked for."""
+class MoneyAdmin(ReadOnlyAdmin):
+    """Newest first, amounts as people read them."""
 
-    show_full_result_count = False
-    list_per_page = 50
     ordering = ("-id",)
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
 
     @admin.display(description="amount (USDC)")
     def amount_usdc(self, row: Any) -> str:
@@ -44,7 +32,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
 
 @admin.register(Wallet)
-class WalletAdmin(ReadOnlyAdmin):
+class WalletAdmin(MoneyAdmin):
     list_display = ("id", "kind", "address", "balance_usdc", "held_usdc", "frozen", "created_at")
     list_filter = ("kind", "frozen")
     search_fields = ("=id", "=address")
@@ -59,7 +47,7 @@ class WalletAdmin(ReadOnlyAdmin):
 
 
 @admin.register(LedgerEntry)
-class LedgerEntryAdmin(ReadOnlyAdmin):
+class LedgerEntryAdmin(MoneyAdmin):
     list_display = (
         "id",
         "kind",
@@ -75,7 +63,7 @@ class LedgerEntryAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Seal)
-class SealAdmin(ReadOnlyAdmin):
+class SealAdmin(MoneyAdmin):
     list_display = ("id", "first_entry_id", "last_entry_id", "entries", "seal_hex", "created_at")
     search_fields = ("=id", "=last_entry_id")
 
@@ -85,7 +73,7 @@ class SealAdmin(ReadOnlyAdmin):
 
 
 @admin.register(SessionKey)
-class SessionKeyAdmin(ReadOnlyAdmin):
+class SessionKeyAdmin(MoneyAdmin):
     list_display = ("id", "wallet", "address", "label", "used", "expires_at", "revoked_at")
     list_select_related = ("wallet",)
     search_fields = ("=id", "=address", "=wallet__address")
@@ -96,7 +84,7 @@ class SessionKeyAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Deposit)
-class DepositAdmin(ReadOnlyAdmin):
+class DepositAdmin(MoneyAdmin):
     list_display = ("id", "wallet", "amount_usdc", "status", "created_at", "completed_at")
     list_filter = ("status",)
     list_select_related = ("wallet",)
@@ -104,7 +92,7 @@ class DepositAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Withdrawal)
-class WithdrawalAdmin(ReadOnlyAdmin):
+class WithdrawalAdmin(MoneyAdmin):
     list_display = (
         "id",
         "wallet",
@@ -121,20 +109,20 @@ class WithdrawalAdmin(ReadOnlyAdmin):
 
 
 @admin.register(CustodyEvent)
-class CustodyEventAdmin(ReadOnlyAdmin):
+class CustodyEventAdmin(MoneyAdmin):
     list_display = ("id", "event_id", "type", "reference", "amount_usdc", "outcome", "created_at")
     list_filter = ("type", "outcome")
     search_fields = ("=event_id", "=reference", "=address")
 
 
 @admin.register(TraderSession)
-class TraderSessionAdmin(ReadOnlyAdmin):
+class TraderSessionAdmin(MoneyAdmin):
     list_display = ("id", "wallet", "created_at", "expires_at", "revoked_at")
     list_select_related = ("wallet",)
     search_fields = ("=wallet__address",)
 
 
 @admin.register(LocalTransfer)
-class LocalTransferAdmin(ReadOnlyAdmin):
+class LocalTransferAdmin(MoneyAdmin):
     list_display = ("id", "key", "address", "amount_usdc", "created_at")
     search_fields = ("=key", "=address")
