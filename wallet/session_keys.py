@@ -1,6 +1,7 @@
 """Session keys: authorised by the wallet's own signature, which needs no session beside it."""
 
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 
@@ -9,6 +10,7 @@ from taptrading.errors import ApiError, Refusal
 from wallet import link, signing
 from wallet.keys import AuthorizeKey, RevokeKey
 from wallet.models import SessionKey, Wallet
+from wallet.serializers import SessionKeyOutput
 
 
 def authorize(fields: dict[str, Any], now_us: int) -> SessionKey:
@@ -35,9 +37,10 @@ def authorize(fields: dict[str, Any], now_us: int) -> SessionKey:
     wallet_id = Wallet.objects.filter(address=wallet).values_list("id", flat=True).first()
     if wallet_id is None:
         raise ApiError("unknown_wallet")
-    outcome = link.call(_command(wallet_id, fields))
+    command = _command(wallet_id, fields)
+    outcome = link.call(command)
     if isinstance(outcome, Refusal):
-        raise ApiError.of(outcome)
+        raise ApiError.of(_explained(outcome, command))
     return SessionKey.objects.select_related("wallet").get(pk=outcome.id)
 
 
@@ -62,6 +65,31 @@ def _command(wallet_id: int, fields: dict[str, Any]) -> AuthorizeKey:
         timestamp=fields["timestamp"],
         signature=fields["signature"],
     )
+
+
+def _explained(refusal: Refusal, command: AuthorizeKey) -> Refusal:
+    """With the key that the nonce authorised: whoever lost the reply learns its id."""
+    if refusal.code != "nonce_reused":
+        return refusal
+    keys = SessionKey.objects.select_related("wallet")
+    row = keys.get(wallet_id=command.wallet_id, nonce=UUID(command.nonce))
+    same = (
+        row.address,
+        row.label,
+        row.max_stake_micros,
+        row.max_total_micros,
+        clock.to_us(row.expires_at),
+        row.timestamp,
+    ) == (
+        command.key,
+        command.label,
+        command.max_stake_micros,
+        command.max_total_micros,
+        command.expires_at_us,
+        command.timestamp,
+    )
+    detail = {"session_key": dict(SessionKeyOutput(row).data), "same_request": same}
+    return Refusal(refusal.code, detail, refusal.message)
 
 
 def revoke(wallet_id: int, key_id: int) -> None:

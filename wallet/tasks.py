@@ -6,7 +6,7 @@ from celery import shared_task
 
 from taptrading import clock
 from taptrading.errors import DependencyError
-from wallet import withdrawals
+from wallet import deposits, withdrawals
 from wallet.custody import custodian
 
 log = logging.getLogger(__name__)
@@ -14,7 +14,10 @@ log = logging.getLogger(__name__)
 
 @shared_task(name="wallet.advance_withdrawals")
 def advance_withdrawals() -> None:
+    """And the demo's deposits, which wait for the same writer."""
+    now_us = clock.now_us()
     try:
-        withdrawals.advance(custodian(), clock.now_us())
+        deposits.advance(now_us)
+        withdrawals.advance(custodian(), now_us)
     except DependencyError as error:
-        log.warning("withdrawals go on later: %s", error)
+        log.warning("deposits and withdrawals go on later: %s", error)

@@ -8,6 +8,7 @@ The writer decides each step; this file asks for it.
 
 import logging
 from typing import Any, Final
+from uuid import UUID
 
 from django.conf import settings
 from django.db.models import QuerySet
@@ -16,9 +17,10 @@ from taptrading import clock
 from taptrading.errors import ApiError, DependencyError, Refusal
 from taptrading.limits import LIMITS
 from wallet import link, signing
+from wallet.backlog import oldest_first
 from wallet.custody import Custodian
 from wallet.models import Withdrawal
-from wallet.protocol import Command
+from wallet.serializers import WithdrawalOutput
 from wallet.transfers import (
     ApproveWithdrawal,
     CancelWithdrawal,
@@ -30,7 +32,6 @@ log = logging.getLogger(__name__)
 
 Status = Withdrawal.Status
 POLICY: Final = "policy"  # approves what needs no person
-STEP_MAX: Final = 200  # withdrawals that one run moves from one state to the next
 
 
 def request(wallet_id: int, address: str, fields: dict[str, Any], now_us: int) -> Withdrawal:
@@ -57,19 +58,32 @@ def request(wallet_id: int, address: str, fields: dict[str, Any], now_us: int) -
         timestamp=fields["timestamp"],
         signature=fields["signature"],
     )
-    return Withdrawal.objects.get(pk=_carry_out(command))
+    outcome = link.call(command)
+    if isinstance(outcome, Refusal):
+        raise ApiError.of(_explained(outcome, command))
+    return Withdrawal.objects.get(pk=outcome.id)
+
+
+def _explained(refusal: Refusal, command: RequestWithdrawal) -> Refusal:
+    """With the withdrawal that the nonce has: whoever lost the reply learns its id."""
+    if refusal.code != "nonce_reused":
+        return refusal
+    row = Withdrawal.objects.get(wallet_id=command.wallet_id, nonce=UUID(command.nonce))
+    same = (row.amount_micros, row.to_address, row.timestamp) == (
+        command.amount_micros,
+        command.to_address,
+        command.timestamp,
+    )
+    detail = {"withdrawal": dict(WithdrawalOutput(row).data), "same_request": same}
+    return Refusal(refusal.code, detail, refusal.message)
 
 
 def cancel(wallet_id: int, withdrawal_id: int) -> Withdrawal:
     """Raises ApiError: not_found, or invalid_request when it is no longer held."""
-    return Withdrawal.objects.get(pk=_carry_out(CancelWithdrawal(wallet_id, withdrawal_id)))
-
-
-def _carry_out(command: Command) -> int:
-    outcome = link.call(command)
+    outcome = link.call(CancelWithdrawal(wallet_id, withdrawal_id))
     if isinstance(outcome, Refusal):
         raise ApiError.of(outcome)
-    return int(outcome.id)
+    return Withdrawal.objects.get(pk=outcome.id)
 
 
 def advance(custodian: Custodian | None, now_us: int) -> None:
@@ -79,23 +93,24 @@ def advance(custodian: Custodian | None, now_us: int) -> None:
     A payout is asked for before it is marked as sent: a run that dies between the two asks
     again, and the custodian knows the id.
     """
-    for row in _in_state(Status.HELD).filter(
+    needs_nobody = _in_state(Status.HELD).filter(
         amount_micros__lte=LIMITS.withdrawal_approval_micros,
         approve_after__lte=clock.from_us(now_us),
-    )[:STEP_MAX]:
+    )
+    for row in oldest_first(needs_nobody):
         link.call(ApproveWithdrawal(row.pk, POLICY))
     if custodian is None:
         return
-    for row in _in_state(Status.APPROVED)[:STEP_MAX]:
+    for row in oldest_first(_in_state(Status.APPROVED)):
         _send(custodian, row)
-    for row in _in_state(Status.SENT)[:STEP_MAX]:
+    for row in oldest_first(_in_state(Status.SENT)):
         _ask(custodian, row)
 
 
 def _in_state(status: Status) -> QuerySet[Withdrawal]:
     # SQLite takes a partial index only for its condition written out, not for parameters.
     open_ones = Withdrawal.objects.extra(where=["status IN ('held', 'approved', 'sent')"])
-    return open_ones.filter(status=status).order_by("id")
+    return open_ones.filter(status=status)
 
 
 def _send(custodian: Custodian, row: Withdrawal) -> None:

@@ -115,6 +115,4 @@ class BetsApi(Base):
 
 def same_bet(error: ApiError) -> Bet | None:
     """The bet that `nonce_reused` names, when it is the one that was asked for."""
-    if error.code != "nonce_reused" or error.detail.get("same_request") is not True:
-        return None
-    return msgspec.convert(error.detail["bet"], Bet)
+    return msgspec.convert(error.detail["bet"], Bet) if error.is_same_request else None

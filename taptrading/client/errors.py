@@ -35,6 +35,12 @@ class ApiError(ClientError):
         self.request_id = request_id
         self.retry_after_s = retry_after_s
 
+    @property
+    def is_same_request(self) -> bool:
+        """The nonce is used, by this very request: an earlier attempt arrived, and `detail` has
+        what came of it."""
+        return self.code == "nonce_reused" and self.detail.get("same_request") is True
+
 
 class Unreachable(ClientError):
     """The platform cannot be reached; the request had no effect."""

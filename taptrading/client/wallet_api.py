@@ -96,14 +96,9 @@ class WalletApi(Base):
         try:
             return self._post(Withdrawal, "withdrawals", request.body(), Repeat.ALWAYS)
         except ApiError as error:
-            if error.code != "nonce_reused":
+            if not error.is_same_request:
                 raise
-            # An earlier attempt arrived and its answer was lost.
-            for withdrawal in self.withdrawals():
-                asked = (request.amount_micros, request.to_address)
-                if (withdrawal.amount_micros, withdrawal.to_address) == asked:
-                    return withdrawal
-            raise
+            return msgspec.convert(error.detail["withdrawal"], Withdrawal)
 
     def withdrawals(self, *, limit: int = 200) -> Iterator[Withdrawal]:
         return self._pages(Withdrawal, "withdrawals", {"limit": limit})
@@ -135,12 +130,9 @@ class WalletApi(Base):
         try:
             return self._post(SessionKey, "session-keys", request.body(), Repeat.ALWAYS)
         except ApiError as error:
-            if error.code != "nonce_reused":
+            if not error.is_same_request:
                 raise
-            for known in self.session_keys():
-                if known.key == request.key:
-                    return known
-            raise
+            return msgspec.convert(error.detail["session_key"], SessionKey)
 
     def session_keys(self, *, limit: int = 200) -> Iterator[SessionKey]:
         return self._pages(SessionKey, "session-keys", {"limit": limit})

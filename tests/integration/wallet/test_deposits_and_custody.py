@@ -7,10 +7,12 @@ import pytest
 from django.test import Client
 
 from taptrading import clock
-from tests.fakes import ManualClock
-from wallet import custody
+from taptrading.errors import OutcomeUnknown, Refusal
+from tests.fakes import InProcessLink, ManualClock
+from wallet import custody, link, tasks
 from wallet.ids import CUSTODY
 from wallet.models import CustodyEvent, Deposit, LedgerEntry, Wallet
+from wallet.transfers import CustodyReport, RequestDeposit
 
 USDC = 1_000_000
 
@@ -179,6 +181,67 @@ def test_event_when_not_strict_json_then_invalid_request(
 def test_event_when_huge_then_too_large(http: Client, settings: Any) -> None:
     raw = json.dumps(event()).encode() + b" " * 16_384
     assert_refused(deliver(http, raw, settings), 413, "too_large")
+
+
+@pytest.fixture(params=["died", "could not commit"])
+def half_done(trader: Any, writer: InProcessLink, request: Any) -> Any:
+    """A trader whose deposit the writer recorded, but not that its money came."""
+
+    def fail_on_report(command: Any) -> Any:
+        if not isinstance(command, CustodyReport):
+            return writer.call(command)
+        if request.param == "died":
+            raise OutcomeUnknown
+        return Refusal("dependency_unavailable")
+
+    link.use(fail_on_report)
+    assert trader.deposit(7).json()["status"] == "pending"
+    link.use(writer.call)
+    return trader
+
+
+def balance(trader: Any) -> int:
+    return int(trader.get("wallet").json()["balance_micros"]) // USDC
+
+
+def test_deposit_in_demo_when_left_half_done_then_completed_later_once(
+    half_done: Any, now: ManualClock
+) -> None:
+    now.advance(4)
+    tasks.advance_withdrawals()
+    assert balance(half_done) == 0  # whoever asked may still be at it
+    now.advance(1)
+    tasks.advance_withdrawals()
+    tasks.advance_withdrawals()
+    assert balance(half_done) == 7
+    assert half_done.get("deposits").json()["results"][0]["status"] == "completed"
+    assert custody.local.holdings_micros() == 7 * USDC
+
+
+def test_deposit_outside_demo_when_pending_then_only_the_custodian_completes_it(
+    half_done: Any, now: ManualClock, settings: Any
+) -> None:
+    settings.DEMO = False
+    now.advance(60)
+    tasks.advance_withdrawals()
+    assert balance(half_done) == 0
+
+
+def test_deposits_when_one_cannot_be_completed_then_the_others_are(
+    half_done: Any, now: ManualClock, monkeypatch: pytest.MonkeyPatch, writer: InProcessLink
+) -> None:
+    writer.call(RequestDeposit(Wallet.objects.get(address=half_done.address).pk, 9 * USDC))
+    receive = custody.local.receive
+
+    def fail_for_seven(deposit: Deposit, address: str) -> None:
+        if deposit.amount_micros == 7 * USDC:
+            raise TimeoutError("no answer")
+        receive(deposit, address)
+
+    monkeypatch.setattr(custody.local, "receive", fail_for_seven)
+    now.advance(10)
+    tasks.advance_withdrawals()
+    assert balance(half_done) == 9
 
 
 def test_local_custodian_when_it_repeats_itself_then_nothing_doubles(trader: Any) -> None:

@@ -56,9 +56,24 @@ def test_list_and_revoke_then_only_the_owner(trader: Any, stranger: Any) -> None
 
 def test_authorize_when_sent_again_then_nonce_reused(trader: Any) -> None:
     asked = trader.session_key(KEY)
-    trader.post("session-keys", asked)
-    refused(trader.post("session-keys", asked), 409, "nonce_reused")
+    key = trader.post("session-keys", asked).json()
+    detail = refused(trader.post("session-keys", asked), 409, "nonce_reused")["detail"]
+    assert detail == {"session_key": key, "same_request": True}
     assert SessionKey.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"label": "other"}, {"max_stake_micros": 1}, {"key": "0x" + "cd" * 20}],
+)
+def test_authorize_when_the_nonce_authorised_another_then_told_which_one(
+    trader: Any, changes: dict[str, Any]
+) -> None:
+    asked = trader.session_key(KEY)
+    key = trader.post("session-keys", asked).json()
+    other = trader.session_key(**{"key": KEY, "nonce": asked["nonce"]} | changes)
+    detail = refused(trader.post("session-keys", other), 409, "nonce_reused")["detail"]
+    assert detail == {"session_key": key, "same_request": False}
 
 
 def test_authorize_when_wallet_never_signed_in_then_unknown_wallet(stranger: Any) -> None:

@@ -9,7 +9,7 @@ from taptrading import clock
 from taptrading.errors import DependencyError
 from taptrading.limits import LIMITS
 from tests.fakes import InProcessLink, ManualClock
-from wallet import custody, link, tasks, withdrawals
+from wallet import backlog, custody, link, tasks, withdrawals
 from wallet.ids import CUSTODY
 from wallet.models import LedgerEntry, Wallet, Withdrawal
 from wallet.transfers import ApproveWithdrawal, SetFrozen
@@ -130,9 +130,20 @@ def test_withdraw_when_not_signed_in_then_unauthenticated(rich: Any) -> None:
 
 def test_withdraw_when_sent_again_then_nonce_reused_and_held_once(rich: Any) -> None:
     body = rich.withdrawal(USDC)
-    assert rich.post("withdrawals", body).status_code == 202
-    refused(rich.post("withdrawals", body), 409, "nonce_reused")
+    held = rich.post("withdrawals", body).json()
+    detail = refused(rich.post("withdrawals", body), 409, "nonce_reused")["detail"]
+    assert detail == {"withdrawal": held, "same_request": True}
     assert parts(rich) == (99_999, 1)
+
+
+def test_withdraw_when_the_nonce_has_another_then_told_which_one(rich: Any) -> None:
+    first = rich.withdrawal(USDC)
+    held = rich.post("withdrawals", first).json()
+    tasks.advance_withdrawals()
+    for changes in ({"amount_micros": 2 * USDC}, {"to_address": "0x" + "ab" * 20}):
+        other = rich.withdrawal(**{"amount_micros": USDC, "nonce": first["nonce"]} | changes)
+        detail = refused(rich.post("withdrawals", other), 409, "nonce_reused")["detail"]
+        assert detail == {"withdrawal": held | {"status": "completed"}, "same_request": False}
 
 
 def test_withdraw_when_more_than_there_is_then_insufficient_funds(rich: Any) -> None:
@@ -221,6 +232,31 @@ def test_advance_when_one_payout_cannot_go_out_then_the_others_do(rich: Any) -> 
     assert states == {13: "approved", 14: "completed"}
     tasks.advance_withdrawals()
     assert set(Withdrawal.objects.values_list("status", flat=True)) == {"completed"}
+
+
+def test_advance_when_many_payouts_cannot_go_out_then_those_behind_them_do(
+    rich: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backlog, "PAGE", 2)
+    for amount_micros in (13, 13, 13, 13, 14):
+        rich.post("withdrawals", rich.withdrawal(amount_micros))
+    withdrawals.advance(BrokenCustodian(), clock.now_us())
+    states = Withdrawal.objects.order_by("id").values_list("status", flat=True)
+    assert list(states) == ["approved"] * 4 + ["completed"]
+
+
+def test_advance_when_there_is_no_end_to_them_then_a_run_has_one(
+    rich: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backlog, "PAGE", 2)
+    monkeypatch.setattr(backlog, "PAGES_MAX", 2)
+    for _ in range(5):
+        rich.post("withdrawals", rich.withdrawal(14))
+    states = Withdrawal.objects.order_by("id").values_list("status", flat=True)
+    withdrawals.advance(custody.local, clock.now_us())
+    assert list(states.all()) == ["completed"] * 4 + ["held"]
+    withdrawals.advance(custody.local, clock.now_us())
+    assert list(states.all()) == ["completed"] * 5
 
 
 def test_advance_when_it_died_after_sending_then_sent_once(rich: Any) -> None:

@@ -160,7 +160,7 @@ class Platform:
             case _, ["auth", "nonce"]:
                 return 200, {"nonce": "abcdefgh", "expires_at": NOW}
             case _, ["auth", "login"]:
-                return 200, {"token": "t", "expires_at": NOW, "wallet": self.wallet()}
+                return 200, {"token": "t", "expires_at": NOW, "wallet": self.wallet()["address"]}
             case _, ["wallet"]:
                 return 200, self.wallet()
             case _, ["ledger"]:

@@ -261,17 +261,55 @@ def test_withdraw_when_reply_is_lost_finds_the_withdrawal_that_its_nonce_made() 
     platform = Platform(
         withdrawals=[
             httpx.ReadTimeout("too late"),
-            _refused(409, "nonce_reused"),
-            httpx.Response(200, json={"results": [row], "next": None}),
+            _refused(409, "nonce_reused", withdrawal=row, same_request=True),
         ]
     )
 
     withdrawal = platform.client().withdraw(KEY, 5)
 
     assert withdrawal.withdrawal_id == "3"
-    sent = [request.content for request in platform.asked if request.method == "POST"]
-    assert len(sent) == 2
-    assert sent[0] == sent[1]
+    first, second = platform.asked
+    assert first.content == second.content
+
+
+def test_withdraw_when_the_nonce_has_another_withdrawal_is_refused() -> None:
+    platform = Platform(
+        withdrawals=_refused(409, "nonce_reused", withdrawal={}, same_request=False)
+    )
+
+    with pytest.raises(ApiError, match="nonce_reused"):
+        platform.client().withdraw(KEY, 5)
+
+
+def test_authorize_key_when_reply_is_lost_finds_the_key_that_its_nonce_made() -> None:
+    row = {
+        "key_id": "4",
+        "wallet": KEY.address,
+        "key": "0x" + "ab" * 20,
+        "label": "phone",
+        "expires_at": NOW_S + 60,
+        "max_stake_micros": 5,
+        "max_total_micros": 50,
+        "used_micros": 0,
+        "revoked_at": None,
+    }
+    platform = Platform(
+        session_keys=[
+            httpx.ReadTimeout("too late"),
+            _refused(409, "nonce_reused", session_key=row, same_request=True),
+        ]
+    )
+
+    key = platform.client().authorize_key(
+        KEY,
+        str(row["key"]),
+        label="phone",
+        lasts_s=60,
+        max_stake_micros=5,
+        max_total_micros=50,
+    )
+
+    assert (key.key_id, key.label) == ("4", "phone")
 
 
 def test_get_when_connection_is_lost_is_asked_again() -> None:
