@@ -100,6 +100,8 @@ class Link:
                 await self._serve(reader, writer)
             except (OSError, EOFError, FrameError, TimeoutError) as error:
                 log.warning("link to the writer lost: %r", error)
+            except Exception:  # whatever it is, the next connection starts anew
+                log.exception("link to the writer broken")
             finally:
                 self._connected = False
                 self._refuse_waiting()

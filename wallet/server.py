@@ -195,7 +195,9 @@ class WriterServer:
         requests: list[Request] = []
         size = 0
         now = time.monotonic()
-        while self._inbox and size + len(self._inbox[0].commands) <= LIMITS.writer_batch:
+        while self._inbox:
+            if requests and size + len(self._inbox[0].commands) > LIMITS.writer_batch:
+                break
             request = self._inbox.popleft()
             self._depth -= len(request.commands)
             if request.until <= now:

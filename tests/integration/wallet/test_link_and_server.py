@@ -333,3 +333,14 @@ def test_blocking_call_works_with_descriptors_above_a_thousand(thread_server: Pa
         for descriptor in held:
             os.close(descriptor)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_request_larger_than_a_batch_is_a_batch_of_its_own(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wallet.server.LIMITS", type(link.LIMITS)(writer_batch=2))
+    writer = EchoWriter()
+    async with serving(path, writer), linked(path) as made:
+        await connected(made)
+        outcomes = await asyncio.gather(*(made.call(RequestDeposit(1, n)) for n in range(1, 6)))
+    assert [outcome.id for outcome in outcomes] == [1, 2, 3, 4, 5]
