@@ -8,7 +8,7 @@ import hashlib
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, NamedTuple
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlencode
 
 from django.conf import settings
 from django.db import Error as DatabaseError
@@ -26,12 +26,10 @@ from taptrading.threads import in_thread
 
 logger = logging.getLogger(__name__)
 
-STEPS_MAX: Final = 1_000
 STEP_MAX_S: Final = 86_400
-STEPS_DEFAULT: Final = 120
+PAGE_MAX_S: Final = 86_400  # the ticks of a page are those of a day at most: it may be short
 _NO_STORE: Final = (b"cache-control", b"no-store")
 _ALLOW: Final = (b"allow", b"GET, HEAD, OPTIONS")
-_UNIX_S_MAX: Final = 253_402_300_799  # the year 9999
 
 
 class Reply(NamedTuple):
@@ -86,46 +84,43 @@ async def get_grid(scope: Scope) -> Reply:
 
 async def get_prices(scope: Scope) -> Reply:
     """Raises ApiError (invalid_request)."""
-    query = PricesQuery.of(scope["query_string"], clock.now_us())
-    candles = await in_thread(recorder.ohlc, *query)
-    return Reply(
-        200,
-        encode(
-            [
-                {
-                    "at": clock.iso_ms(candle.at_us),
-                    "open_cents": candle.open_cents,
-                    "low_cents": candle.low_cents,
-                    "high_cents": candle.high_cents,
-                    "close_cents": candle.close_cents,
-                }
-                for candle in candles
-            ]
-        ),
-    )
+    given = _single_values(scope["query_string"])
+    query = PricesQuery.of(given, clock.now_us())
+    candles, has_older = await in_thread(recorder.ohlc, *query)
+    results = [
+        {
+            "at": clock.iso_ms(candle.at_us),
+            "open_cents": candle.open_cents,
+            "low_cents": candle.low_cents,
+            "high_cents": candle.high_cents,
+            "close_cents": candle.close_cents,
+        }
+        for candle in candles
+    ]
+    older = urlencode({**given, "to": results[-1]["at"]}) if has_older else None
+    next_url = older and f"{scope['path']}?{older}"
+    return Reply(200, encode({"results": results, "next": next_url}))
 
 
 class PricesQuery(NamedTuple):
+    """The newest `limit` steps that begin at or after `from`, before `to`."""
+
     from_us: int
     to_us: int
     step_s: int
+    limit: int
 
     @classmethod
-    def of(cls, query_string: bytes, now_us: int) -> "PricesQuery":
-        """`from` and `to` in RFC 3339 or Unix seconds; without them the newest steps.
-
-        Raises ApiError (invalid_request).
-        """
-        query = _single_values(query_string)
-        step_s = _step_s(query.get("step_s", str(LIMITS.column_s)))
-        step_us = step_s * clock.US_PER_S
-        to_us = _instant_us(query, "to", now_us)
-        from_us = _instant_us(query, "from", to_us - STEPS_DEFAULT * step_us)
-        if not from_us < to_us:
-            raise ApiError("invalid_request", "`from` must be before `to`.")
-        if to_us - from_us > STEPS_MAX * step_us:
-            raise ApiError("invalid_request", "That is too many steps.", steps_max=STEPS_MAX)
-        return cls(from_us, to_us, step_s)
+    def of(cls, given: dict[str, str], now_us: int) -> "PricesQuery":
+        """Raises ApiError (invalid_request)."""
+        step_s = _int(given, "step_s", STEP_MAX_S, LIMITS.column_s)
+        limit = _int(given, "limit", LIMITS.page_max, LIMITS.page_default)
+        return cls(
+            from_us=_instant_us(given, "from", 0),
+            to_us=_instant_us(given, "to", now_us),
+            step_s=step_s,
+            limit=min(limit, PAGE_MAX_S // step_s),
+        )
 
 
 def _single_values(query_string: bytes) -> dict[str, str]:
@@ -141,23 +136,27 @@ def _single_values(query_string: bytes) -> dict[str, str]:
     return {name: given[0] for name, given in values.items()}
 
 
-def _step_s(text: str) -> int:
-    if text.isascii() and text.isdecimal() and len(text) <= 5 and 1 <= int(text) <= STEP_MAX_S:
+def _int(given: dict[str, str], name: str, most: int, default: int) -> int:
+    text = given.get(name)
+    if text is None:
+        return default
+    if text.isascii() and text.isdecimal() and len(text) <= 5 and 1 <= int(text) <= most:
         return int(text)
-    raise ApiError("invalid_request", f"`step_s` is an integer in 1 … {STEP_MAX_S}.")
+    raise _invalid(name, f"An integer in 1 … {most}.")
 
 
-def _instant_us(query: dict[str, str], name: str, default_us: int) -> int:
-    text = query.get(name)
+def _instant_us(given: dict[str, str], name: str, default_us: int) -> int:
+    text = given.get(name)
     if text is None:
         return default_us
-    if text.isascii() and text.isdecimal() and len(text) <= 12 and int(text) <= _UNIX_S_MAX:
-        return int(text) * clock.US_PER_S
-    # A plus sign that was not escaped in the query arrives as a blank.
-    found_us = parse_us(text.replace(" ", "+"))
+    found_us = parse_us(text)
     if found_us is None:
-        raise ApiError("invalid_request", f"`{name}` is an RFC 3339 time or Unix seconds.")
+        raise _invalid(name, "A time is RFC 3339 with an offset.")
     return found_us
+
+
+def _invalid(name: str, sentence: str) -> ApiError:
+    return ApiError("invalid_request", fields={name: [sentence]})
 
 
 Handler = Callable[[Scope], Awaitable[Reply]]

@@ -23,7 +23,7 @@ _OHLC: Final = """
     ) AS step
     JOIN pricefeed_tick AS first ON first.at = step.first_at
     JOIN pricefeed_tick AS last ON last.at = step.last_at
-    ORDER BY step.number
+    ORDER BY step.number DESC
 """
 
 
@@ -43,6 +43,13 @@ class Candle(NamedTuple):
     low_cents: int
     high_cents: int
     close_cents: int
+
+
+class Candles(NamedTuple):
+    """Newest first. `has_older` tells whether there are more of them before the last one."""
+
+    candles: list[Candle]
+    has_older: bool
 
 
 def relax_sync() -> None:
@@ -112,12 +119,28 @@ def ticks_of_column(column_start: int, column_s: int) -> list[Vertex]:
     return [_vertex(row) for row in (before, *inside, after) if row is not None]
 
 
-def ohlc(from_us: int, to_us: int, step_s: int) -> list[Candle]:
-    """Open, low, high, close of each step of [from, to) that has a tick, oldest first."""
+def ohlc(from_us: int, to_us: int, step_s: int, limit: int) -> Candles:
+    """Open, low, high, close of the newest `limit` steps that begin in [from, to) and have a tick.
+
+    Reads the ticks of these steps and no others: stretches without one are leapt over.
+    """
     step_us = step_s * clock.US_PER_S
-    with connection.cursor() as cursor:
-        cursor.execute(_OHLC, [step_us, from_us, to_us])
-        return [Candle(number * step_us, *prices) for number, *prices in cursor.fetchall()]
+    first_us, end_us = (-(-at_us // step_us) * step_us for at_us in (from_us, to_us))
+    candles: list[Candle] = []
+    while (newest_us := _newest_at_us(first_us, end_us)) is not None and len(candles) < limit:
+        end_us = newest_us - newest_us % step_us + step_us
+        start_us = max(first_us, end_us - (limit - len(candles)) * step_us)
+        with connection.cursor() as cursor:
+            cursor.execute(_OHLC, [step_us, start_us, end_us])
+            candles += [Candle(number * step_us, *prices) for number, *prices in cursor.fetchall()]
+        end_us = start_us
+    return Candles(candles, has_older=newest_us is not None)
+
+
+def _newest_at_us(from_us: int, to_us: int) -> int | None:
+    ticks = Tick.objects.filter(at__gte=from_us, at__lt=to_us).order_by("-at")
+    newest = ticks.values_list("at", flat=True).first()
+    return None if newest is None else clock.to_us(newest)
 
 
 def _tick(row: tuple[object, ...]) -> TickRecord:

@@ -25,6 +25,10 @@ def _request_integer(description: str) -> Schema:
     return {**_integer(description), "minimum": 0, "maximum": MAX_INT}
 
 
+def _count(most: int) -> Schema:
+    return {"type": "integer", "minimum": 1, "maximum": most}
+
+
 def _text(description: str = "", **more: Any) -> Schema:
     found: Schema = {"type": "string", **more}
     if description:
@@ -102,6 +106,11 @@ _COMPONENTS: Final[dict[str, Schema]] = {
         low_cents=_integer(),
         high_cents=_integer(),
         close_cents=_integer(),
+    ),
+    "CandlePage": _object(
+        "Newest first.",
+        results=_list(_ref("Candle")),
+        next=_text("A relative URL.", format="uri-reference", nullable=True),
     ),
     "Grid": _object(
         "The cells that can be bet on now.",
@@ -219,9 +228,10 @@ def _query(name: str, schema: Schema, description: str) -> Schema:
 
 
 _RANGE: Final = (
-    _query("from", _text(), "RFC 3339 or Unix seconds; this instant and later."),
-    _query("to", _text(), "RFC 3339 or Unix seconds; before this instant."),
-    _query("step_s", {"type": "integer", "minimum": 1, "maximum": 86_400}, "Seconds a step."),
+    _query("from", _TIME, "RFC 3339; steps that begin at this instant or later."),
+    _query("to", _TIME, "RFC 3339; steps that begin before this instant."),
+    _query("step_s", _count(86_400), "Seconds a step."),
+    _query("limit", _count(LIMITS.page_max), "Steps a page; of long steps a page has fewer."),
 )
 
 _PATHS: Final[dict[str, Schema]] = {
@@ -230,7 +240,7 @@ _PATHS: Final[dict[str, Schema]] = {
     "/api/v1/price": _read("price", _ref("IndexPrice"), "price_stale"),
     "/api/v1/prices": _read(
         "prices",
-        _list(_ref("Candle")),
+        _ref("CandlePage"),
         "invalid_request",
         "dependency_unavailable",
         parameters=_RANGE,

@@ -4,9 +4,10 @@ One Client is one trader's session; it may be shared between threads. Raises the
 `taptrading.client.errors` and no others.
 """
 
+from collections.abc import Iterator
 from datetime import datetime
 
-from taptrading.client.base import rfc3339
+from taptrading.client.base import list_params
 from taptrading.client.bets_api import BetsApi
 from taptrading.client.shapes import Grid, Price, PriceBar, Settlement
 from taptrading.client.wallet_api import WalletApi
@@ -18,13 +19,17 @@ class Client(WalletApi, BetsApi):
     def price(self) -> Price:
         return self._get(Price, "price")
 
-    def prices(self, start: datetime, end: datetime, step_s: int) -> list[PriceBar]:
-        params: dict[str, str | int] = {
-            "from": rfc3339(start),
-            "to": rfc3339(end),
-            "step_s": step_s,
-        }
-        return self._get(list[PriceBar], "prices", params)
+    def prices(
+        self,
+        *,
+        step_s: int,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        limit: int = 200,
+    ) -> Iterator[PriceBar]:
+        """Steps that begin in [start, end), newest first, page by page."""
+        params = list_params(limit=limit, start=start, end=end)
+        return self._pages(PriceBar, "prices", params | {"step_s": step_s})
 
     def grid(self) -> Grid:
         return self._get(Grid, "grid")

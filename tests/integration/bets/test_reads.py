@@ -10,7 +10,7 @@ from django.db import OperationalError
 from bets import reads
 from bets.quotes import Quotes
 from pricefeed.board import Board, FeedState, TickRecord
-from pricefeed.recorder import Candle
+from pricefeed.recorder import Candle, Candles
 from taptrading import clock
 
 NOW_US = 1_764_000_001_234_567
@@ -153,44 +153,85 @@ async def test_head_when_asked_has_the_length_but_no_body(board: Board) -> None:
     assert head.headers["content-length"] == get.headers["content-length"] == str(len(get.body))
 
 
-async def test_get_prices_when_asked_reads_that_range(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[int, int, int]] = []
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, int, int]]:
+    """What the recorder was asked for; it answers with one candle and says that there are more."""
+    asked: list[tuple[int, int, int, int]] = []
 
-    def ohlc(from_us: int, to_us: int, step_s: int) -> list[Candle]:
-        asked.append((from_us, to_us, step_s))
-        return [Candle(1_764_000_000_000_000, 5, 3, 9, 7)]
+    def ohlc(from_us: int, to_us: int, step_s: int, limit: int) -> Candles:
+        asked.append((from_us, to_us, step_s, limit))
+        return Candles([Candle(1_764_000_000_000_000, 5, 3, 9, 7)], has_older=len(asked) == 1)
 
     monkeypatch.setattr(reads.recorder, "ohlc", ohlc)
-    answer = await ask("/api/v1/prices?from=2025-11-24T16:00:00Z&to=1764000060&step_s=10")
-    assert answer.json == [
-        {
-            "at": "2025-11-24T16:00:00.000Z",
-            "open_cents": 5,
-            "low_cents": 3,
-            "high_cents": 9,
-            "close_cents": 7,
-        }
+    return asked
+
+
+async def test_get_prices_when_there_are_more_then_next_asks_for_older_ones(
+    asked: list[tuple[int, int, int, int]],
+) -> None:
+    answer = await ask(
+        "/api/v1/prices?from=2025-11-24T15:00:00Z&to=2025-11-24T16:01:00Z&step_s=10&limit=3"
+    )
+    candle = {
+        "at": "2025-11-24T16:00:00.000Z",
+        "open_cents": 5,
+        "low_cents": 3,
+        "high_cents": 9,
+        "close_cents": 7,
+    }
+    next_url = answer.json["next"]
+    assert answer.json["results"] == [candle]
+    assert next_url.startswith("/api/v1/prices?")
+    assert (await ask(next_url)).json == {"results": [candle], "next": None}
+    from_us = 1_763_996_400_000_000
+    assert asked == [
+        (from_us, 1_764_000_060_000_000, 10, 3),
+        (from_us, 1_764_000_000_000_000, 10, 3),
     ]
-    assert asked == [(1_764_000_000_000_000, 1_764_000_060_000_000, 10)]
-    await ask("/api/v1/prices")
-    assert asked[1] == (NOW_US - 600_000_000, NOW_US, 5)
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("", (0, NOW_US, 5, 50)),
+        ("limit=200", (0, NOW_US, 5, 200)),
+        ("limit=200&step_s=3600", (0, NOW_US, 3_600, 24)),  # a page of a day
+        ("step_s=86400", (0, NOW_US, 86_400, 1)),
+        (
+            "from=2025-11-24T16:00:01Z&to=2025-11-24T16:00:00Z",
+            (1_764_000_001_000_000, 1_764_000_000_000_000, 5, 50),
+        ),
+    ],
+)
+async def test_get_prices_when_little_is_asked_for_then_the_newest_of_a_bounded_page(
+    asked: list[tuple[int, int, int, int]], query: str, expected: tuple[int, int, int, int]
+) -> None:
+    await ask(f"/api/v1/prices?{query}")
+    assert asked == [expected]
 
 
 @pytest.mark.parametrize(
     "query",
     [
+        "step_s=",
         "step_s=0",
         "step_s=-1",
         "step_s=1.5",
         "step_s=86401",
         "step_s=%C2%B2",
         "step_s=5&step_s=5",
+        "limit=",
+        "limit=0",
+        "limit=201",
+        "limit=x",
+        "from=",
+        "to=",
         "from=yesterday",
         "from=2025-02-30T00:00:00Z",
         "from=2025-11-24",
+        "from=2025-11-24T16:00:00",
+        "to=1764000060",
         "to=99999999999999999999",
-        "from=1764000060&to=1764000060",
-        "from=1764000000&to=1764001001&step_s=1",
         "from=%ff",
         "&".join(f"a{n}=1" for n in range(30)),
     ],
@@ -201,7 +242,7 @@ async def test_get_prices_when_the_query_is_wrong_is_refused(query: str) -> None
 
 
 async def test_get_prices_when_the_database_fails_is_503(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: int) -> list[Candle]:
+    def fail(*_: int) -> Candles:
         raise OperationalError("disk I/O error")
 
     monkeypatch.setattr(reads.recorder, "ohlc", fail)

@@ -1,13 +1,17 @@
 """Recorded ticks as settlement, pricing and charts read them."""
 
+import re
+
 import pytest
-from django.db import IntegrityError
+from django.db import IntegrityError, connection
+from django.test.utils import CaptureQueriesContext
 
 from pricefeed import recorder
 from pricefeed.board import TickRecord
 from pricefeed.recorder import Candle
 
 START_S = 1_764_000_010
+START_US = START_S * 1_000_000
 pytestmark = pytest.mark.django_db
 
 
@@ -62,13 +66,55 @@ def test_read_column_when_its_end_is_not_recorded_yet_then_it_stops_inside() -> 
     assert vertices_ms() == [0, 4_900]
 
 
+def starts_s(from_us: int, to_us: int, limit: int = 50) -> tuple[list[int], bool]:
+    """When the steps of 5 s begin, from START_S on."""
+    candles, has_older = recorder.ohlc(from_us, to_us, 5, limit)
+    return [(candle.at_us - START_US) // 1_000_000 for candle in candles], has_older
+
+
 def test_draw_candles_when_steps_have_ticks_then_open_low_high_close() -> None:
     prices = [100, 90, 120, 110, 105]
     ats_ms = [0, 100, 900, 1_000, 3_000]
     recorder.record([tick(n + 1, ats_ms[n], prices[n]) for n in range(5)], 42)
-    start_us = START_S * 1_000_000
-    assert recorder.ohlc(start_us, start_us + 3_000_000, 1) == [
-        Candle(start_us, 100, 90, 120, 120),
-        Candle(start_us + 1_000_000, 110, 110, 110, 110),
-    ]
-    assert recorder.ohlc(start_us, start_us + 3_000_001, 5) == [Candle(start_us, 100, 90, 120, 105)]
+    assert recorder.ohlc(START_US, START_US + 3_000_000, 1, 50) == (
+        [
+            Candle(START_US + 1_000_000, 110, 110, 110, 110),
+            Candle(START_US, 100, 90, 120, 120),
+        ],
+        False,
+    )
+    # A step that begins in time counts whole.
+    whole = Candle(START_US, 100, 90, 120, 105)
+    assert recorder.ohlc(START_US, START_US + 1, 5, 50) == ([whole], False)
+
+
+def test_draw_candles_when_a_step_began_before_from_then_left_out() -> None:
+    recorder.record([tick(1, 0), tick(2, 4_900), tick(3, 5_000)], 42)
+    assert starts_s(START_US + 1, START_US + 60_000_000) == ([5], False)
+    assert starts_s(START_US, START_US + 5_000_000) == ([0], False)
+    assert starts_s(START_US + 5_000_000, START_US) == ([], False)
+
+
+def test_draw_candles_when_there_are_gaps_then_pages_are_full_and_none_is_missed() -> None:
+    ats_s = [0, 5, 1_000, 1_005, 1_010, 90_000, 500_000]
+    recorder.record([tick(n, at_s * 1_000 + 200) for n, at_s in enumerate(ats_s, 1)], 42)
+    for limit in range(1, 8):
+        found: list[int] = []
+        to_us, has_older = START_US + 10**12, True
+        while has_older:
+            page, has_older = starts_s(0, to_us, limit)
+            assert len(page) == limit or not has_older
+            found += page
+            to_us = START_US + page[-1] * 1_000_000
+        assert found == ats_s[::-1]
+
+
+def test_draw_candles_when_history_is_long_then_only_what_is_shown_is_read() -> None:
+    recorder.record([tick(n, n * 1_000) for n in range(1, 200)], 42)
+    with CaptureQueriesContext(connection) as asked:
+        assert starts_s(0, START_US + 10**12, 4) == ([195, 190, 185, 180], True)
+    ((from_us, to_us),) = re.findall(
+        r"at >= (\d+) AND at < (\d+) GROUP BY", str(asked.captured_queries)
+    )
+    assert (int(to_us) - int(from_us)) == 20_000_000
+    assert len(asked) == 3

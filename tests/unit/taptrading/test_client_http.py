@@ -355,6 +355,26 @@ def test_pages_when_there_are_more_follows_next_to_the_end() -> None:
     ]
 
 
+def test_prices_when_there_are_more_follows_next_to_the_end() -> None:
+    def page(at: str, next_url: str | None) -> httpx.Response:
+        bar = {"at": at, "open_cents": 5, "low_cents": 3, "high_cents": 9, "close_cents": 7}
+        return httpx.Response(200, json={"results": [bar], "next": next_url})
+
+    later, sooner = "2026-01-02T03:04:05.000Z", "2026-01-02T03:04:00.000Z"
+    platform = Platform(
+        prices=[page(later, f"/api/v1/prices?limit=1&to={later}"), page(sooner, None)]
+    )
+    start = datetime(2026, 1, 2, tzinfo=UTC)
+
+    bars = list(platform.client().prices(step_s=5, start=start, limit=1))
+
+    assert [bar.at.second for bar in bars] == [5, 0]
+    assert [dict(request.url.params) for request in platform.asked] == [
+        {"limit": "1", "from": "2026-01-02T00:00:00.000Z", "step_s": "5"},
+        {"limit": "1", "to": later},
+    ]
+
+
 @pytest.mark.parametrize(
     "next_url",
     ["http://elsewhere.example/api/v1/ledger", "//elsewhere.example/api/v1/ledger", "?before=2"],
