@@ -172,7 +172,10 @@ class Deposit(models.Model):
     completed_at = TimeUsField(null=True)
 
     class Meta:
-        indexes = [models.Index(fields=["wallet", "id"], name="deposit_wallet")]
+        indexes = [
+            models.Index(fields=["wallet", "id"], name="deposit_wallet"),
+            models.Index(fields=["id"], condition=Q(status="pending"), name="deposit_pending"),
+        ]
         constraints = [
             models.CheckConstraint(condition=Q(amount_micros__gt=0), name="deposit_positive")
         ]

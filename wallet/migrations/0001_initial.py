@@ -129,7 +129,7 @@ class Migration(migrations.Migration):
                 ('wallet', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='deposits', to='wallet.wallet')),
             ],
             options={
-                'indexes': [models.Index(fields=['wallet', 'id'], name='deposit_wallet')],
+                'indexes': [models.Index(fields=['wallet', 'id'], name='deposit_wallet'), models.Index(condition=models.Q(('status', 'pending')), fields=['id'], name='deposit_pending')],
                 'constraints': [models.CheckConstraint(condition=models.Q(('amount_micros__gt', 0)), name='deposit_positive')],
             },
         ),
