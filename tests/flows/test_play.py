@@ -9,12 +9,9 @@ import pytest
 from django.conf import settings
 
 from tests import stack
+from tests.recordings import BINANCE, recording
 
 pytestmark = pytest.mark.timeout(240)
-
-RECORDED = (
-    "raw/hftbacktest_spot_btcusdt_20240808.jsonl.gz,raw/hftbacktest_spot_btcusdt_20240809.jsonl.gz"
-)
 
 
 def play(running: stack.Stack, rounds: int) -> str:
@@ -40,18 +37,12 @@ def test_play_on_simulated_prices_proves_its_ledger(tmp_path: Path) -> None:
 
 
 def test_play_on_a_recording_proves_its_ledger(tmp_path: Path) -> None:
-    missing = [
-        name for name in RECORDED.split(",") if not (Path(settings.RECORDINGS_DIR) / name).exists()
-    ]
-    if missing:
-        message = f"not below RECORDINGS_DIR: {missing}"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
+    for name in BINANCE:
+        recording(name)
     with stack.running(
         tmp_path,
         PRICE_SOURCES="replay",
-        REPLAY_FILES=RECORDED,
+        REPLAY_FILES=",".join(BINANCE),
         RECORDINGS_DIR=str(settings.RECORDINGS_DIR),
     ) as running:
         running.clock_rate(2)

@@ -2,25 +2,18 @@
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import pytest
-from django.conf import settings
 
 from bets.grid import band_lows
 from bets.resolution import Vertex, outcome, resolve_column
 from pricefeed.pipeline import Pipeline
 from pricefeed.sources.replay import ReplaySource
 from taptrading.limits import LIMITS
+from tests.recordings import BINANCE, KRAKEN_TRADES, recording
 
-RECORDINGS = {
-    "binance": (
-        "raw/hftbacktest_spot_btcusdt_20240808.jsonl.gz",
-        "raw/hftbacktest_spot_btcusdt_20240809.jsonl.gz",
-    ),
-    "kraken": ("normalized/kraken_xbtusd_20190701_00h.csv.gz",),
-}
+RECORDINGS = {"binance": BINANCE, "kraken": KRAKEN_TRADES}
 MINUTES = 8
 
 
@@ -50,12 +43,7 @@ async def outcomes(paths: list[Path], now_us: int) -> list[str]:
 
 @pytest.mark.parametrize("name", RECORDINGS)
 async def test_second_replay_gives_identical_outcomes(name: str) -> None:
-    paths = [Path(settings.RECORDINGS_DIR) / file for file in RECORDINGS[name]]
-    if missing := [path.name for path in paths if not path.exists()]:
-        message = f"not below RECORDINGS_DIR: {missing}"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
+    paths = [recording(file) for file in RECORDINGS[name]]
     first = await outcomes(paths, 1_764_000_003_000_000)
     second = await outcomes(paths, 1_775_000_001_234_567)
     assert len(first) > 60

@@ -2,14 +2,11 @@
 
 import gzip
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
-from django.conf import settings
 
 from pricefeed.breaker import Breaker
 from pricefeed.pipeline import Pipeline, Priced
@@ -18,25 +15,11 @@ from pricefeed.sources.coinbase import CoinbaseReader
 from pricefeed.sources.kraken import KrakenReader
 from pricefeed.sources.replay import ReplaySource, read_events
 from pricefeed.ticks import Event, Gate, Reader
+from tests.recordings import BINANCE, KRAKEN_TRADES, recording
 
-BINANCE = (
-    "raw/hftbacktest_spot_btcusdt_20240808.jsonl.gz",
-    "raw/hftbacktest_spot_btcusdt_20240809.jsonl.gz",
-)
 BINANCE_TRADES = ("normalized/binance_spot_btcusdt_20240808_2354.csv.gz",)
-KRAKEN_TRADES = ("normalized/kraken_xbtusd_20190701_00h.csv.gz",)
 NOW_US = 1_764_000_003_000_000
 CENT = 10_000_000
-
-
-def recording(name: str) -> Path:
-    path = Path(settings.RECORDINGS_DIR) / name
-    if not path.exists():
-        missing = f"the recording {name} is not below RECORDINGS_DIR"
-        if os.environ.get("CI"):
-            pytest.fail(missing)
-        pytest.skip(missing)
-    return path
 
 
 def never(source: str, reason: str) -> None:
