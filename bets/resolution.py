@@ -15,9 +15,6 @@ from taptrading.limits import LIMITS, Limits
 
 Outcome = Literal["HIT", "MISS", "VOID"]
 
-SETTLED: Final = "settled"
-VOID: Final = "void"
-
 # Reasons for VOID. Missing data is never a loss for the trader.
 NO_TICKS: Final = "no_ticks"  # nothing from the column's start on was recorded in time
 NOT_RECORDED: Final = "not_recorded"  # nothing that reaches the end was recorded in time

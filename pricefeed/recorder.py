@@ -90,21 +90,10 @@ def newest() -> TickRecord | None:
     return None if row is None else _tick(row)
 
 
-def ticks_after(seq: int, limit: int) -> list[TickRecord]:
-    """The first `limit` ticks recorded after that one, oldest first."""
-    rows = Tick.objects.filter(seq__gt=seq).order_by("seq").values_list(*_FIELDS)
-    return [_tick(row) for row in rows[:limit]]
-
-
 def ticks_since(from_us: int, limit: int | None = None) -> list[TickRecord]:
     """The ticks from that instant on, oldest first; at most `limit`."""
     rows = Tick.objects.filter(at__gte=from_us).order_by("at").values_list(*_FIELDS)
     return [_tick(row) for row in rows[:limit]]
-
-
-def first_tick_at_or_after(at_us: int) -> TickRecord | None:
-    row = Tick.objects.filter(at__gte=at_us).order_by("at").values_list(*_FIELDS).first()
-    return None if row is None else _tick(row)
 
 
 def ticks_of_column(column_start: int, column_s: int) -> list[Vertex]:

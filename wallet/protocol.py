@@ -70,10 +70,6 @@ def decode_outcomes(body: bytes, commands: list[Command]) -> tuple[int, list[Out
         raise FrameError(str(error)) from error
 
 
-def reply_number(body: bytes) -> int:
-    return int(_decode_reply(body)[0])
-
-
 def _outcome_decoder(command: Command) -> Any:
     kind = type(command)
     if kind not in _outcome_decoders:

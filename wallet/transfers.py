@@ -146,7 +146,6 @@ class TransferWork:
         self._forget: set[int] = set()
         self._new: list[Deposit | Withdrawal | CustodyEvent] = []
         self._dirty: dict[tuple[str, int], Deposit | Withdrawal] = {}
-        self._seen_events: set[str] = set()
         commands = self._commands
         addresses = {c.address for c in commands if isinstance(c, OpenWallet | CustodyReport)}
         self._by_address = book.load_addresses(addresses)

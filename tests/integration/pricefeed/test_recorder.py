@@ -28,12 +28,9 @@ def test_record_ticks_when_read_back_then_the_same() -> None:
     ticks = [tick(1, 0), tick(2, 100, 9_500_001)]
     recorder.record(ticks, 1_764_000_010_123_456)
     assert recorder.newest() == ticks[1]
-    assert recorder.ticks_after(0, 10) == ticks
-    assert recorder.ticks_after(1, 10) == ticks[1:]
-    assert recorder.ticks_after(0, 1) == ticks[:1]
+    assert recorder.ticks_since(0) == ticks
+    assert recorder.ticks_since(0, 1) == ticks[:1]
     assert recorder.ticks_since(START_S * 1_000_000 + 1) == ticks[1:]
-    assert recorder.first_tick_at_or_after(START_S * 1_000_000 + 1) == ticks[1]
-    assert recorder.first_tick_at_or_after(START_S * 1_000_000 + 100_001) is None
 
 
 def test_record_ticks_when_one_cannot_be_then_none_is() -> None:

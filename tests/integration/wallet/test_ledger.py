@@ -24,6 +24,7 @@ from wallet.transfers import (
     RequestWithdrawal,
     SetFrozen,
 )
+from wallet.triggers import TRIGGERS
 
 
 def balances(*wallet_ids: int) -> list[int]:
@@ -252,3 +253,11 @@ def test_command_that_the_database_cannot_hold_is_refused_alone(writer: InProces
     outcomes = writer.run([CancelWithdrawal(wallet.pk, 2**70), OpenWallet("0x" + "e" * 40)])
     assert outcomes[0] == Refusal("dependency_unavailable")
     assert isinstance(outcomes[1], Done)
+
+
+def test_every_trigger_is_there_after_all_migrations(db: None) -> None:
+    """A later migration that rebuilds these tables would drop them silently."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")
+        assert {name for (name,) in cursor.fetchall()} >= set(TRIGGERS)
+    assert len(TRIGGERS) == 4
