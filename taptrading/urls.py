@@ -9,6 +9,9 @@ from drf_spectacular.views import (
     SpectacularSwaggerSplitView,
 )
 
+admin.site.site_header = admin.site.site_title = "TapTrading"
+admin.site.index_title = "Look, and operate"
+
 urlpatterns = [
     # Until there is a page for traders, an address without a path leads to what there is.
     path("", RedirectView.as_view(pattern_name="docs")),
