@@ -12,20 +12,10 @@ from typing import Final
 
 from tests.benchmarks.report import Figure, Scale, as_json, machine, print_figures, print_heading
 
-ROWS: Final = [
-    "bets",
-    "peer",
-    "writer",
-    "entry",
-    "http",
-    "fanout",
-    "settle",
-    "reads",
-    "growth",
-    "ledger",
-    "spike",
-    "soak",
-]
+ROWS: Final = (
+    *("bets", "peer", "writer", "entry", "http", "fanout"),
+    *("settle", "reads", "growth", "ledger", "spike", "soak"),
+)
 
 
 def main() -> None:
