@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 from django.conf import settings
 
+from bets.acceptance import accepted_body, accepted_json
 from bets.entry import BetRequest, Entry, parse
 from bets.placing import PlaceBet, PlaceOutcome
 from bets.quotes import quotes
@@ -50,22 +51,24 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     except ApiError as error:
         await http.refuse(send, error.refusal, request_id, _headers(verdict))
         return
-    await http.reply(send, status, http.encode(answer), request_id, headers)
+    await http.reply(send, status, answer, request_id, headers)
 
 
-Answer = tuple[int, dict[str, Any], Headers]
+Answer = tuple[int, bytes, Headers]
 
 
 async def _place(body: bytes, verdict: Verdict, request_id: str) -> Answer:
-    outcome = await entry.send(await _judge(body))
+    command = await _judge(body)
+    outcome = await entry.send(command)
     headers = _headers(verdict, outcome)
     refusal = _refusal(outcome)
     if refusal is None:
         assert isinstance(outcome, PlaceOutcome)
-        return 202, _accepted(outcome), headers
+        assert isinstance(command, PlaceBet)
+        return 202, accepted_body(command, outcome), headers
     if refusal.status in (429, 503):
         headers.append((b"retry-after", str(http.retry_after_s(refusal)).encode()))
-    return refusal.status, error_body(refusal, request_id), headers
+    return refusal.status, http.encode(error_body(refusal, request_id)), headers
 
 
 async def _check(body: bytes, verdict: Verdict) -> Answer:
@@ -83,7 +86,7 @@ async def _check(body: bytes, verdict: Verdict) -> Answer:
         "error": refusal and refusal.code,
         "detail": refusal.detail if refusal else {},
     }
-    return 200, answer, _headers(verdict)
+    return 200, http.encode(answer), _headers(verdict)
 
 
 async def _batch(body: bytes, verdict: Verdict, request_id: str) -> Answer:
@@ -95,14 +98,15 @@ async def _batch(body: bytes, verdict: Verdict, request_id: str) -> Answer:
     commands = [await _judge(raw) for raw in _split(body)]
     outcomes = await asyncio.gather(*map(entry.send, commands))
     results: list[dict[str, Any]] = []
-    for outcome in outcomes:
+    for command, outcome in zip(commands, outcomes, strict=True):
         refusal = _refusal(outcome)
         if refusal is None:
             assert isinstance(outcome, PlaceOutcome)
-            results.append({"status": 202, "bet": _accepted(outcome)})
+            assert isinstance(command, PlaceBet)
+            results.append({"status": 202, "bet": accepted_json(command, outcome)})
         else:
             results.append({"status": refusal.status, **error_body(refusal, request_id)})
-    return 200, {"results": results}, _headers(verdict, outcomes[-1])
+    return 200, http.encode({"results": results}), _headers(verdict, outcomes[-1])
 
 
 def _split(body: bytes) -> list[bytes]:
@@ -129,11 +133,13 @@ async def place_from_socket(body: dict[str, Any], address: str) -> tuple[bool, d
 
     `body` is the decoded body of POST bets, its fields not checked yet.
     """
-    outcome = await _outcome_from_socket(body, addresses.take(address, clock.now_us()))
+    command = await _judge_from_socket(body, addresses.take(address, clock.now_us()))
+    outcome = await entry.send(command)
     refusal = _refusal(outcome)
     if refusal is None:
         assert isinstance(outcome, PlaceOutcome)
-        return True, {**_accepted(outcome), "cursor": outcome.cursor}
+        assert isinstance(command, PlaceBet)
+        return True, {**accepted_json(command, outcome), "cursor": outcome.cursor}
     return False, {
         "error": refusal.code,
         "message": refusal.sentence,
@@ -141,23 +147,18 @@ async def place_from_socket(body: dict[str, Any], address: str) -> tuple[bool, d
     }
 
 
-async def _outcome_from_socket(body: dict[str, Any], verdict: Verdict) -> PlaceOutcome | Refusal:
+async def _judge_from_socket(body: dict[str, Any], verdict: Verdict) -> PlaceBet | Refusal:
     if not verdict.allowed:
         return Refusal("rate_limited", {"retry_after_ms": verdict.retry_after_s * 1_000})
     try:
         request = msgspec.convert(body, BetRequest)
     except msgspec.MsgspecError as error:
         return Refusal("invalid_request", {"problem": str(error)})
-    return await entry.place(request)
+    return await entry.judge(request)
 
 
 def _refusal(outcome: PlaceOutcome | Refusal) -> Refusal | None:
     return outcome.refusal if isinstance(outcome, PlaceOutcome) else outcome
-
-
-def _accepted(outcome: PlaceOutcome) -> dict[str, Any]:
-    assert outcome.bet is not None
-    return {**outcome.bet, "balance_micros": outcome.balance_micros}
 
 
 def _headers(verdict: Verdict, outcome: PlaceOutcome | Refusal | None = None) -> Headers:

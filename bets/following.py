@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 
 from django.db import Error as DatabaseError
 
+from bets.wire import BetFacts
 from taptrading import clock
 from taptrading.errors import Refusal
 from taptrading.limits import LIMITS
@@ -34,6 +35,13 @@ class Line(Protocol):
 
     async def load(self, wallet_id: int, since: int | None) -> dict[str, Any] | None:
         """The snapshot; None when the session has ended. Raises django.db.Error."""
+
+
+def readable(event: Event) -> Event:
+    """The event with JSON-ready data."""
+    if isinstance(event.data, list):
+        event.data = BetFacts(*event.data).json()
+    return event
 
 
 def event_data(event: Event) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from django.conf import settings
 from redis.exceptions import RedisError
 
 from bets.consumers import EVERYONE
-from bets.following import Follower, event_data
+from bets.following import Follower, event_data, readable
 from bets.quotes import EXPOSURE_KEY, EXPOSURE_KIND, quotes
 from bets.roster import roster
 from pricefeed.board import FEED_KEY, FEED_KIND, board
@@ -35,9 +35,6 @@ SESSION_CHECK_S: Final = 60
 RESTART: Final = 1012
 RECONNECT_MS: Final = (500, 5_000)
 REDIS_PATIENCE_S: Final = 2
-FOR_SOCKETS: Final = frozenset(
-    {"bet.accepted", "bet.confirmed", "bet.rejected", "bet.resolved", "wallet.balance"}
-)
 
 _json: Final = msgspec.json.Encoder().encode
 
@@ -134,11 +131,11 @@ class Live:
         trail, self._trail = self._trail, _Trail(batch.epoch, batch.number)
         if trail is not None and self._trail != (trail.epoch, trail.number + 1):
             self._catch_up()
-        for event in batch.events:
-            if event.name in FOR_SOCKETS:
-                _pass_on(event)
-            else:
-                directory.forget(event.wallet_id)
+        for wallet_id in batch.forget:
+            directory.forget(wallet_id)
+        for wallet_id, news in zip(batch.wallets, batch.news, strict=True):
+            if hub.members(f"wallet:{wallet_id}"):
+                _pass_on(readable(events.decode_event(news)))
 
     def _on_gap(self) -> None:
         self._catch_up()

@@ -35,15 +35,17 @@ RETRIABLE: Final = frozenset(
 
 
 class PlaceOutcome(msgspec.Struct, array_like=True, frozen=True, tag="placed"):
-    """`refusal` is None for a bet that is accepted. `remaining` and `wait_us` are the wallet's
-    rate limit after it (remaining -1: the limit was not asked)."""
+    """`refusal` is None for a bet that is accepted, or would be. `remaining` and `wait_us` are
+    the wallet's rate limit after it (remaining -1: the limit was not asked). The rest is what the
+    writer adds to an accepted bet."""
 
     refusal: Refusal | None
-    bet: dict[str, Any] | None = None
-    cursor: int = 0
-    balance_micros: int = 0
     remaining: int = -1
     wait_us: int = 0
+    bet_id: int = 0
+    accepted_at_us: int = 0
+    cursor: int = 0
+    balance_micros: int = 0
 
 
 class PlaceBet(Command, frozen=True, tag="place_bet"):
@@ -129,6 +131,7 @@ class PlacingWork:
     def prefetch(self, book: Book) -> None:
         self._book = book
         self._new: list[BetRow] = []
+        self._balances: list[int] = []
         book.load({bet.wallet_id for bet in self._bets})
         self._caps = Caps(book, {bet.key_id for bet in self._bets if bet.key_id})
         probes = msgspec.json.encode(
@@ -149,11 +152,17 @@ class PlacingWork:
         refusal = self._refusal(command, admitted)
         remaining, wait_us = (admitted.remaining, admitted.wait_us) if admitted else (-1, 0)
         if refusal is not None or command.dry_run:
-            return PlaceOutcome(refusal, remaining=remaining, wait_us=wait_us)
+            return PlaceOutcome(refusal, remaining, wait_us)
         account = self._book.account(command.wallet_id)
         row = self._accept(command, account)
         return PlaceOutcome(
-            None, row.json(), row.cursor, account.balance_micros, remaining, wait_us
+            None,
+            remaining,
+            wait_us,
+            row.id,
+            row.accepted_at,
+            row.cursor,
+            account.balance_micros,
         )
 
     def _refusal(self, bet: PlaceBet, admitted: Admitted | None) -> Refusal | None:
@@ -185,7 +194,7 @@ class PlacingWork:
             return limited
         used = self._used.get((bet.wallet_id, bet.nonce))
         if used is not None:
-            detail = {"bet": used.json(), "same_request": _same_request(bet, used)}
+            detail = {"bet": used.facts.json(), "same_request": _same_request(bet, used)}
             return Refusal("nonce_reused", detail)
         return limited
 
@@ -231,6 +240,7 @@ class PlacingWork:
         self._used[bet.wallet_id, bet.nonce] = row
         self._taken.add((bet.wallet_id, bet.column_start, bet.low_cents))
         self._new.append(row)
+        self._balances.append(account.balance_micros)
         return row
 
     def persist(self) -> None:
@@ -244,9 +254,8 @@ class PlacingWork:
             return []
         self._unpriced.add(self._new)
         return [
-            Event(bet.wallet_id, "bet.accepted", o.cursor, o.balance_micros, o.bet)
-            for bet, o in zip(self._bets, outcomes, strict=True)
-            if isinstance(o, PlaceOutcome) and o.bet is not None
+            Event(row.wallet_id, "bet.accepted", row.cursor, balance_micros, row.facts)
+            for row, balance_micros in zip(self._new, self._balances, strict=True)
         ]
 
     def _settle_nonces(self, outcomes: list[Outcome], committed: bool) -> None:

@@ -158,7 +158,8 @@ class PricingWork:
         self._balances: dict[int, int] = {}
         ids = [bet_id for command in self._commands for bet_id in command.bet_ids]
         book.cursor.execute(_LOAD, [msgspec.json.encode(ids).decode()])
-        self._rows = {row[0]: BetRow(*row) for row in book.cursor.fetchall()}
+        rows = [BetRow(*row) for row in book.cursor.fetchall()]
+        self._rows = {row.id: row for row in rows}
         book.load({row.wallet_id for row in self._rows.values()})
         self._liabilities = Liabilities(book)
         keys = {row.session_key_id for row in self._rows.values() if row.session_key_id}
@@ -246,9 +247,7 @@ class PricingWork:
                 self._unpriced.back(command)
             return []
         told: list[Told] = [
-            Event(
-                row.wallet_id, f"bet.{row.status}", row.cursor, self._balances[row.id], row.json()
-            )
+            Event(row.wallet_id, f"bet.{row.status}", row.cursor, self._balances[row.id], row.facts)
             for row in self._priced
         ]
         return [*told, self._liabilities.notice()] if told else []

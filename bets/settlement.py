@@ -188,7 +188,7 @@ class SettlementWork:
         if not committed or not self._resolved:
             return []
         told: list[Told] = [
-            Event(row.wallet_id, "bet.resolved", row.cursor, self._balances[row.id], row.json())
+            Event(row.wallet_id, "bet.resolved", row.cursor, self._balances[row.id], row.facts)
             for row in self._resolved
         ]
         return [*told, self._liabilities.notice()]

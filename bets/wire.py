@@ -1,5 +1,7 @@
-"""A bet as rows and as the contract's JSON: one form for REST, sockets, receipts and the writer."""
+"""A bet as rows, as facts and as the contract's JSON: one form for REST, sockets, receipts and
+the writer."""
 
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -8,30 +10,26 @@ from taptrading import clock
 from taptrading.money import payout_micros
 
 
-class BetRow(NamedTuple):
-    """One row of bets_bet in the order of COLUMNS; times in microseconds, nonce as 32 digits."""
+class BetFacts(NamedTuple):
+    """What the contract says of a bet; times in microseconds, nonce as 32 digits.
+
+    It travels between processes as an array of these values: who shows it makes it readable.
+    """
 
     id: int
-    wallet_id: int
-    house_id: int
-    session_key_id: int | None
+    status: str
     column_start: int
     low_cents: int
     high_cents: int
     stake_micros: int
     min_rate_bps: int
-    nonce: str
-    timestamp: int
-    signature: bytes
-    status: str
-    reason: str
     rate_bps: int | None
-    pricing_tick: int | None
     payout_micros: int | None
-    cursor: int
+    nonce: str
     accepted_at: int
     confirmed_at: int | None
     resolved_at: int | None
+    reason: str
 
     def json(self) -> dict[str, Any]:
         """`bet` of the contract."""
@@ -46,14 +44,48 @@ class BetRow(NamedTuple):
             "potential_payout_micros": potential,
             "payout_micros": self.payout_micros,
             "nonce": hyphenated(self.nonce),
-            "accepted_at": clock.iso_ms(self.accepted_at),
-            "confirmed_at": _iso(self.confirmed_at),
-            "resolved_at": _iso(self.resolved_at),
+            "accepted_at": iso(self.accepted_at),
+            "confirmed_at": None if self.confirmed_at is None else iso(self.confirmed_at),
+            "resolved_at": None if self.resolved_at is None else iso(self.resolved_at),
             "reason": self.reason or None,
         }
 
 
+class BetRow(NamedTuple):
+    """One row of bets_bet in the order of COLUMNS, which ends with the facts."""
+
+    wallet_id: int
+    house_id: int
+    session_key_id: int | None
+    timestamp: int
+    signature: bytes
+    pricing_tick: int | None
+    cursor: int
+    id: int
+    status: str
+    column_start: int
+    low_cents: int
+    high_cents: int
+    stake_micros: int
+    min_rate_bps: int
+    rate_bps: int | None
+    payout_micros: int | None
+    nonce: str
+    accepted_at: int
+    confirmed_at: int | None
+    resolved_at: int | None
+    reason: str
+
+    @property
+    def facts(self) -> BetFacts:
+        return BetFacts._make(self[_FACTS:])
+
+
 COLUMNS: Final = ", ".join(BetRow._fields)
+_FACTS: Final = len(BetRow._fields) - len(BetFacts._fields)
+
+# Times of a batch are all the same: the text of one serves its neighbours.
+iso: Final = lru_cache(maxsize=256)(clock.iso_ms)
 
 
 def hyphenated(digits: str) -> str:
@@ -63,14 +95,10 @@ def hyphenated(digits: str) -> str:
 
 def bet_json(bet: Bet) -> dict[str, Any]:
     """`bet` of the contract, of a model."""
-    values = {name: getattr(bet, name) for name in BetRow._fields}
+    values = {name: getattr(bet, name) for name in BetFacts._fields}
     for name in ("accepted_at", "confirmed_at", "resolved_at"):
         if values[name] is not None:
             values[name] = clock.to_us(values[name])
     nonce: UUID = values["nonce"]
     values["nonce"] = nonce.hex
-    return BetRow(**values).json()
-
-
-def _iso(us: int | None) -> str | None:
-    return None if us is None else clock.iso_ms(us)
+    return BetFacts(**values).json()

@@ -4,7 +4,9 @@ import itertools
 import uuid
 from typing import Any
 
+from bets.models import Bet
 from bets.placing import PlaceBet, PlaceOutcome
+from bets.wire import bet_json
 from pricefeed import recorder
 from pricefeed.board import Board, FeedState, TickRecord
 from taptrading import clock
@@ -76,5 +78,4 @@ def accepted(outcome: Any) -> dict[str, Any]:
     """The bet of an outcome that must be an acceptance."""
     assert isinstance(outcome, PlaceOutcome), outcome
     assert outcome.refusal is None, outcome.refusal
-    assert outcome.bet is not None
-    return outcome.bet
+    return bet_json(Bet.objects.get(pk=outcome.bet_id))

@@ -1,27 +1,40 @@
-"""What the writer tells the other processes after a commit: one numbered message a batch."""
+"""What the writer tells the other processes after a commit: one numbered message a batch.
 
+Most events concern a wallet whose owner listens in another process or nowhere, so a batch is
+written to be skimmed: whom it concerns first, and the events themselves to be decoded singly.
+"""
+
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 
 
 class Event(msgspec.Struct, array_like=True):
-    """`data` is JSON-ready. Names: bet.accepted, bet.confirmed, bet.rejected, bet.resolved,
-    wallet.balance; wallet.changed and key.changed only tell caches to forget the wallet."""
+    """`data` is JSON-ready, or a bet's facts as an array. Names: bet.accepted, bet.confirmed,
+    bet.rejected, bet.resolved, wallet.balance; wallet.changed and key.changed only tell caches to
+    forget the wallet."""
 
     wallet_id: int
     name: str
     cursor: int
     balance_micros: int
-    data: dict[str, Any]
+    data: Any
+
+
+FORGET: Final = frozenset({"wallet.changed", "key.changed"})
 
 
 class Batch(msgspec.Struct, array_like=True):
-    """`number` counts up by one from the writer's start, `epoch`; a gap means lost messages."""
+    """As it is heard. `number` counts up by one from the writer's start, `epoch`; a gap means
+    lost messages. `forget` are wallets whose cached facts have changed; `news` are events, each
+    for `decode_event`, of the wallets that stand at their places in `wallets`."""
 
     epoch: int
     number: int
-    events: list[Event]
+    forget: list[int]
+    wallets: list[int]
+    news: list[msgspec.Raw]
 
 
 class Notice(msgspec.Struct):
@@ -35,5 +48,12 @@ Told = Event | Notice
 
 KIND: Final = "batch"
 
-encode: Final = msgspec.msgpack.Encoder().encode
+_encode: Final = msgspec.msgpack.Encoder().encode
 decode: Final = msgspec.msgpack.Decoder(Batch).decode
+decode_event: Final = msgspec.msgpack.Decoder(Event).decode
+
+
+def encode(epoch: int, number: int, events: Sequence[Event]) -> bytes:
+    forget = [event.wallet_id for event in events if event.name in FORGET]
+    news = [event for event in events if event.name not in FORGET] if forget else events
+    return _encode((epoch, number, forget, [event.wallet_id for event in news], news))

@@ -5,6 +5,8 @@ one way, outcomes in the same order the other way. Imports nothing that does I/O
 """
 
 import struct
+from collections.abc import Callable
+from functools import cache
 from typing import Any, ClassVar, Final
 
 import msgspec
@@ -34,8 +36,6 @@ Command.outcomes = Done | Refusal
 Outcome = Any  # one of the command's `outcomes`
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode_reply = msgspec.msgpack.Decoder(tuple[int, list[msgspec.Raw]]).decode
-_outcome_decoders: dict[type, Any] = {}
 
 
 class FrameError(ValueError):
@@ -59,22 +59,28 @@ def frame_length(header: bytes) -> int:
 
 def decode_outcomes(body: bytes, commands: list[Command]) -> tuple[int, list[Outcome]]:
     """The reply to a frame of `commands`. Raises FrameError when it does not fit them."""
+    kinds = {type(command) for command in commands}
+    alike = len(kinds) == 1  # nearly always: then they are decoded in one go
     try:
-        number, raw = _decode_reply(body)
-        if len(raw) != len(commands):
-            raise FrameError(f"{len(raw)} outcomes for {len(commands)} commands")
-        return number, [
-            _outcome_decoder(command)(item) for command, item in zip(commands, raw, strict=True)
-        ]
+        number, outcomes = _list_decoder(kinds.pop().outcomes if alike else msgspec.Raw)(body)
+        if len(outcomes) != len(commands):
+            raise FrameError(f"{len(outcomes)} outcomes for {len(commands)} commands")
+        if not alike:
+            each = zip(commands, outcomes, strict=True)
+            outcomes = [_decoder(command.outcomes)(raw) for command, raw in each]
     except msgspec.MsgspecError as error:
         raise FrameError(str(error)) from error
+    return number, outcomes
 
 
-def _outcome_decoder(command: Command) -> Any:
-    kind = type(command)
-    if kind not in _outcome_decoders:
-        _outcome_decoders[kind] = msgspec.msgpack.Decoder(kind.outcomes).decode
-    return _outcome_decoders[kind]
+@cache
+def _decoder(form: Any) -> Callable[[bytes], Any]:
+    return msgspec.msgpack.Decoder(form).decode
+
+
+@cache
+def _list_decoder(form: Any) -> Callable[[bytes], tuple[int, list[Any]]]:
+    return msgspec.msgpack.Decoder(tuple[int, list[form]]).decode
 
 
 def command_decoder(kinds: list[type[Command]]) -> Any:

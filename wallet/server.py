@@ -100,7 +100,7 @@ class WriterServer:
         teller = asyncio.create_task(self._tell_others(), name="writer-events")
         # The batch before any other: whoever hears it has missed what a writer that died did not
         # get to say.
-        self.tell(events.Notice(events.KIND, events.encode(events.Batch(self._epoch, 0, []))))
+        self.tell(events.Notice(events.KIND, events.encode(self._epoch, 0, [])))
         log.info("writer ready at %s", self._path)
         try:
             await self._work()
@@ -213,8 +213,8 @@ class WriterServer:
         happened = [event for event in told if isinstance(event, events.Event)]
         if happened:
             self._number += 1
-            batch = events.Batch(self._epoch, self._number, happened)
-            self.tell(events.Notice(events.KIND, events.encode(batch)))
+            payload = events.encode(self._epoch, self._number, happened)
+            self.tell(events.Notice(events.KIND, payload))
             if (changed := balances.notice(happened)) is not None:
                 self.tell(changed)
         for notice in told:

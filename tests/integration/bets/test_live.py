@@ -16,13 +16,14 @@ from bets import live as live_module
 from bets.consumers import Ports, TraderSocket
 from bets.live import Live
 from bets.quotes import EXPOSURE_KEY, EXPOSURE_KIND, ExposureState, Quotes
+from bets.wire import BetFacts
 from pricefeed.board import FEED_KEY, FEED_KIND, Board, FeedState, TickRecord, encode
 from taptrading import clock, hub
 from tests.servers import Valkey, valkey_server
 from wallet import events
 from wallet.authentication import Trader
 from wallet.directory import Directory, WalletFacts
-from wallet.events import Batch, Event
+from wallet.events import Event
 
 ALICE = Trader(7, "0x" + "a1" * 20, "good")
 
@@ -169,14 +170,21 @@ async def test_batch_when_published_reaches_its_wallet_only(server: Valkey, boar
         await socket.subscribe("bets")
         await socket.next("snapshot")
         live_module.directory.remember(facts, live_module.directory.generation)
-        batch = Batch(1, 1, [
-            Event(8, "bet.confirmed", 11, 1, {"bet_id": "of another"}),
-            Event(7, "bet.confirmed", 11, 99, {"bet_id": "5"}),
+        bet = BetFacts(
+            5, "confirmed", 100, 1_000, 2_000, 7, 8, 30_000, None, "0" * 32, 1, 2, None, ""
+        )
+        batch = [
+            Event(8, "bet.confirmed", 11, 1, bet._replace(id=6)),
             Event(9, "key.changed", 0, 0, {}),
-        ])  # fmt: skip
-        await hub.publish(events.KIND, events.encode(batch))
+            Event(7, "bet.confirmed", 11, 99, bet),
+            Event(7, "wallet.balance", 12, 98, {"address": "0x7"}),
+        ]
+        await hub.publish(events.KIND, events.encode(1, 1, batch))
         told = await socket.next("bet.confirmed")
-        assert told == {"bet_id": "5", "cursor": 11, "balance_micros": 99}
+        assert told == {**bet.json(), "cursor": 11, "balance_micros": 99}
+        assert (told["bet_id"], told["potential_payout_micros"]) == ("5", 21)
+        told = await socket.next("wallet.balance")
+        assert told == {"address": "0x7", "cursor": 12, "balance_micros": 98}
         assert live_module.directory.find("0x9") is None
 
 
@@ -188,8 +196,8 @@ async def test_batch_when_one_before_it_is_missing_brings_a_snapshot(
     async with running():
         await socket.subscribe("bets")
         await socket.next("snapshot")
-        await hub.publish(events.KIND, events.encode(Batch(1, 1, [])))
-        await hub.publish(events.KIND, events.encode(Batch(*second, [])))
+        await hub.publish(events.KIND, events.encode(1, 1, []))
+        await hub.publish(events.KIND, events.encode(*second, []))
         await socket.next("snapshot")
         assert socket.snapshots == 2
 

@@ -163,7 +163,7 @@ def test_final_refusal_is_remembered_with_its_nonce(
 def test_dry_run_claims_nothing(writer: InProcessLink, player: Wallet) -> None:
     command = place_command(player, dry_run=True)
     outcome = writer.call(command)
-    assert (outcome.refusal, outcome.bet) == (None, None)
+    assert (outcome.refusal, outcome.bet_id) == (None, 0)
     assert Bet.objects.count() == LedgerEntry.objects.filter(kind="STAKE").count() == 0
     accepted(writer.call(place_command(player)))
     assert code(writer.call(command)) == "cell_taken"

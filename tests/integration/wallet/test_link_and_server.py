@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 
+from bets.placing import PlaceBet, PlaceOutcome
 from taptrading.errors import DependencyError, OutcomeUnknown, Refusal
 from tests.servers import short_folder
 from wallet import link, protocol
-from wallet.events import Event, Notice, decode
+from wallet.events import Event, Notice, decode, decode_event
 from wallet.link import Link
 from wallet.protocol import HEADER, Done, FrameError, encode_frame
 from wallet.server import WriterServer
@@ -205,7 +206,7 @@ async def test_events_are_published_in_order_and_numbered(path: Path) -> None:
     batches = [decode(payload) for kind, payload in published.messages if kind == "batch"]
     assert [batch.number for batch in batches] == [0, 1, 2]
     assert len({batch.epoch for batch in batches}) == 1
-    assert [batch.events[0].balance_micros for batch in batches[1:]] == [5, 6]
+    assert [decode_event(batch.news[0]).balance_micros for batch in batches[1:]] == [5, 6]
 
 
 async def test_what_falls_due_is_run_without_being_asked(path: Path) -> None:
@@ -268,7 +269,20 @@ def test_reply_that_does_not_fit_its_commands_is_refused() -> None:
     with pytest.raises(FrameError):
         protocol.decode_outcomes(body, [])
     with pytest.raises(FrameError):
+        protocol.decode_outcomes(body, [OpenWallet("0x"), RequestDeposit(1, 1)])
+    with pytest.raises(FrameError):
         protocol.decode_outcomes(b"\xc1", [OpenWallet("0x")])
+
+
+def test_reply_to_commands_of_several_kinds_is_decoded_by_each_ones_kind() -> None:
+    outcomes = [Done(1), PlaceOutcome(None, 19, 100_000, bet_id=7), Refusal("not_found")]
+    body = encode_frame(1, outcomes)[HEADER.size :]
+    bet = PlaceBet(1, 0, 5, 0, 1_000, 1, 10_000, "0" * 32, 1, b"")
+    commands = [OpenWallet("0x"), bet, RequestDeposit(1, 1)]
+    assert protocol.decode_outcomes(body, commands) == (1, outcomes)
+    swapped = [bet, OpenWallet("0x"), RequestDeposit(1, 1)]
+    with pytest.raises(FrameError):
+        protocol.decode_outcomes(body, swapped)
 
 
 async def test_message_that_cannot_be_published_does_not_keep_the_next_ones(path: Path) -> None:
