@@ -20,9 +20,9 @@ from taptrading.errors import ApiError, DependencyError, OutcomeUnknown, Refusal
 from taptrading.limits import PRESETS_MICROS
 from taptrading.money import MAX_INT
 from taptrading.strict import parse_json_object
-from taptrading.threads import in_thread
 from wallet import link, signing
-from wallet.directory import Directory, WalletFacts, read_facts
+from wallet.directory import Directory, WalletFacts
+from wallet.facts import FactsReader
 
 _PRESETS: Final = frozenset(PRESETS_MICROS)
 
@@ -98,6 +98,7 @@ class Entry:
         self._board = board
         self._quotes = quotes
         self._directory = directory
+        self._reader = FactsReader(directory)
         self._domain = domain
         self._chain_id = chain_id
 
@@ -179,10 +180,7 @@ class Entry:
         facts = self._directory.find(wallet)
         if facts is not None and (signer is None or signer == wallet or signer in facts.keys):
             return facts
-        generation = self._directory.generation
-        facts = await in_thread(read_facts, wallet)
-        self._directory.remember(facts, generation)
-        return facts
+        return await self._reader.read(wallet)
 
     def _against_signer(
         self,

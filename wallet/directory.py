@@ -10,9 +10,7 @@ from typing import Final
 import msgspec
 from prometheus_client import Counter
 
-from taptrading import clock
 from taptrading.limits import LIMITS
-from wallet.models import SessionKey, Wallet
 
 LOOKUPS: Final = Counter("wallet_cache_lookups_total", "Wallets looked up in memory", ["found"])
 _HIT, _MISS = LOOKUPS.labels("yes"), LOOKUPS.labels("no")
@@ -34,7 +32,7 @@ class WalletFacts(msgspec.Struct, frozen=True):
 
 
 class Directory:
-    """On the event loop's thread only; the database is read elsewhere, by `read_facts`."""
+    """On the event loop's thread only; the database is read elsewhere, by wallet.facts."""
 
     def __init__(self, size: int = LIMITS.wallet_cache) -> None:
         self._size = size
@@ -68,25 +66,6 @@ class Directory:
         self.generation += 1
         self._by_address.clear()
         self._addresses.clear()
-
-
-def read_facts(address: str) -> WalletFacts | None:
-    """The wallet of this address with all its keys; None if it never signed in. Blocks."""
-    wallet = Wallet.objects.filter(address=address).first()
-    if wallet is None:
-        return None
-    keys = {key.address: _key_facts(key) for key in wallet.session_keys.all()}
-    return WalletFacts(wallet.pk, address, wallet.frozen, keys)
-
-
-def _key_facts(key: SessionKey) -> KeyFacts:
-    return KeyFacts(
-        id=key.pk,
-        max_stake_micros=key.max_stake_micros,
-        left_micros=key.max_total_micros - key.used_micros,
-        expires_at_us=clock.to_us(key.expires_at),
-        revoked=key.revoked_at is not None,
-    )
 
 
 directory: Final = Directory()

@@ -25,7 +25,8 @@ from tests import factories
 from tests.factories import PRICE_CENTS, USDC
 from tests.fakes import DatabaseThread, FakeNonces, InProcessLink, ManualClock
 from wallet import link
-from wallet.directory import Directory, read_facts
+from wallet.directory import Directory
+from wallet.facts import read_facts
 from wallet.keys import AuthorizeKey, RevokeKey
 from wallet.models import LedgerEntry, Wallet
 from wallet.transfers import CustodyReport, OpenWallet, SetFrozen
@@ -134,7 +135,7 @@ def post(
     """POST a body (a dict, or bytes as they are) and read the reply."""
 
     entry = Entry(feed_board, quotes, directory, DOMAIN, CHAIN_ID)
-    monkeypatch.setattr("bets.entry.in_thread", database.ask)
+    monkeypatch.setattr("wallet.facts.in_thread", database.ask)
     monkeypatch.setattr(endpoint, "entry", entry)
     monkeypatch.setattr(endpoint, "addresses", TokenBuckets(burst=100, period_us=1_000))
     monkeypatch.setattr(link, "_link", loop_link)
@@ -322,7 +323,7 @@ def test_frozen_wallet_is_refused(post: Post, trader: Trader, writer: InProcessL
 def test_freeze_that_this_process_has_not_heard_of_is_refused_by_the_writer(
     post: Post, trader: Trader, writer: InProcessLink, directory: Directory
 ) -> None:
-    directory.remember(read_facts(trader.address), directory.generation)
+    directory.remember(read_facts([trader.address])[trader.address], directory.generation)
     wallet = Wallet.objects.get(address=trader.address)
     writer.call(SetFrozen(wallet.pk, True))
     refused(post, trader.bet(), "wallet_frozen")
