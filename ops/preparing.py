@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import resource
+import shutil
 import socket
 from pathlib import Path
 
@@ -40,6 +41,15 @@ def remove_stale_sockets() -> None:
     """Left behind by a platform that was killed. Only for the holder of the folder's lock."""
     for path in (settings.WRITER_SOCKET, settings.VALKEY_SOCKET):
         Path(path).unlink(missing_ok=True)
+
+
+def share_metrics() -> None:
+    """Let every process that is started from here count in files of one folder, which whoever
+    is asked for the metrics adds up. What processes of an earlier run counted is over."""
+    folder = Path(settings.DATA_DIR) / "run" / "metrics"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
 
 
 def migrate_if_due() -> bool:

@@ -11,6 +11,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from ops import health
 from ops.version import version as running_version
+from pricefeed import counts
 from taptrading.api import error_body, request_id
 from taptrading.errors import Refusal
 
@@ -71,6 +72,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        registry.register(counts.present)
     return HttpResponse(
         generate_latest(registry), content_type=CONTENT_TYPE_LATEST, headers=_NO_STORE
     )

@@ -1,6 +1,10 @@
-"""What the price feed counts. The two gauges read this process's board, in any process."""
+"""What the price feed counts. The two gauges read the board of whichever process is asked."""
 
-from prometheus_client import Counter, Gauge
+from collections.abc import Iterable
+
+from prometheus_client import REGISTRY, Counter
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from pricefeed.board import OPEN, board
 from taptrading import clock
@@ -22,10 +26,20 @@ def _breaker_state() -> float:
     return 1.0 if board.breaker(clock.now_ms()) == OPEN else 0.0
 
 
-staleness = Gauge("price_feed_staleness_seconds", "Age of the newest index tick")
-staleness.set_function(_staleness_s)
-breaker_state = Gauge("circuit_breaker_state", "0 closed or degraded, 1 open")
-breaker_state.set_function(_breaker_state)
+class Present(Collector):
+    """Asked, not kept: with several processes, kept gauges are summed up from files."""
+
+    def collect(self) -> Iterable[Metric]:
+        yield GaugeMetricFamily(
+            "price_feed_staleness_seconds", "Age of the newest index tick", _staleness_s()
+        )
+        yield GaugeMetricFamily(
+            "circuit_breaker_state", "0 closed or degraded, 1 open", _breaker_state()
+        )
+
+
+present = Present()
+REGISTRY.register(present)
 
 
 def refused(source: str, reason: str) -> None:

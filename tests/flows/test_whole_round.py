@@ -183,3 +183,21 @@ def _refused(trader: Outsider, cell: dict[str, object], code: str) -> httpx.Resp
             return reply
         time.sleep(0.02)
     raise AssertionError(f"never refused with {code}: {reply.text}")
+
+
+def test_metrics_add_up_what_all_processes_count(platform: stack.Stack, trader: Outsider) -> None:
+    before = _metrics(platform)
+    cell = trader.cells()[-1]
+    assert trader.place(trader.bet(cell, min_rate_bps=10_100)).status_code == 202
+    after = _metrics(platform)
+    batches = "writer_batch_size_count"  # counted in the writer, asked of the web process
+    assert after[batches] > before.get(batches, 0)
+    assert after["pricefeed_ticks_total"] > 0
+    assert 0 <= after["price_feed_staleness_seconds"] < 5
+    assert after["circuit_breaker_state"] == 0
+
+
+def _metrics(platform: stack.Stack) -> dict[str, float]:
+    lines = httpx.get(platform.url + "/metrics").text.splitlines()
+    pairs = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    return {name: float(value) for name, value in pairs}

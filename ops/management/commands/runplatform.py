@@ -57,6 +57,7 @@ class Command(BaseCommand):
 
     def _prepare(self, host: str, port: int) -> list[Part]:
         preparing.allow_many_sockets()
+        preparing.share_metrics()
         if preparing.migrate_if_due():
             self.stdout.write("tables: migrated")
         if preparing.collect_static_if_stale():
