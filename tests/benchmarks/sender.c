@@ -30,7 +30,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { ANSWER_BYTES = 16384, EVENTS = 512, CODES = 256, CODE_BYTES = 48 };
+enum { ANSWER_BYTES = 65536, EVENTS = 512, CODES = 256, CODE_BYTES = 48 };
 static const int64_t PATIENCE_US = 10000000; /* after the last request was due */
 
 struct request {
