@@ -124,7 +124,7 @@ def open_wallets(running: Stack, count: int) -> Wallets:
         ("custody_report", f"bench {a}", "deposit.confirmed", f"bench {a}", a, DEPOSIT_MICROS)
         for a in addresses
     ]
-    for outcome in _ask_writer(running, commands):
+    for outcome in ask_writer(running, commands):
         assert outcome[0] in ("done", "reported"), outcome
     with database(running) as connection:
         connection.execute(
@@ -136,7 +136,7 @@ def open_wallets(running: Stack, count: int) -> Wallets:
     return Wallets(secrets, addresses)
 
 
-def _ask_writer(running: Stack, commands: Sequence[Any]) -> Iterator[list[Any]]:
+def ask_writer(running: Stack, commands: Sequence[Any]) -> Iterator[list[Any]]:
     """The writer's outcomes, asked over its own socket in batches."""
     path = next((running.folder / "data").rglob("writer.sock"))
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
@@ -175,7 +175,7 @@ def ramp(rate: float, climb_s: float, seconds: float) -> Any:
 
 
 @cache
-def _usable_lows(slot: int, column: int) -> list[int]:
+def usable_lows(slot: int, column: int) -> list[int]:
     """Bands of the column that will be offered throughout the slot, at rates far from the ends."""
     found: set[int] | None = None
     for second in range(LIMITS.column_s + 1):
@@ -235,7 +235,7 @@ class _Signer:
         cell comes twice; which bands, and in which order, differs from wallet to wallet."""
         ahead = FIRST_COLUMN + wallet % (LAST_COLUMN - FIRST_COLUMN + 1)
         column = (slot + ahead) * LIMITS.column_s
-        lows = _usable_lows(slot, column)
+        lows = usable_lows(slot, column)
         if turn >= len(lows):
             raise ValueError(f"a wallet has {len(lows)} cells a slot: take more wallets")
         low = lows[(wallet // 7 + turn) % len(lows)]

@@ -51,6 +51,14 @@ class Use:
         return slope * 3_600 / _EVERY_S, 1.96 * error * 3_600 / _EVERY_S
 
 
+def now(running: Stack) -> dict[str, Use]:
+    """The processes as they are, with their threads and descriptors."""
+    found = {use.name: use for use in _processes(running)}
+    for use in found.values():
+        use.threads, use.descriptors = _counts(use.pid)
+    return found
+
+
 @contextmanager
 def watched(running: Stack) -> Iterator[dict[str, Use]]:
     """Fill in what the platform's processes use while the block runs."""
