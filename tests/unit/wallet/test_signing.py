@@ -1,6 +1,7 @@
 """Signed texts and recovery, against eth-account as an independent signer."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from eth_account import Account
@@ -90,6 +91,14 @@ def test_recover_when_another_library_signed_then_its_address(seed: int) -> None
     key = seed.to_bytes(32, "big").hex()
     address = Account.from_key(key).address.lower()
     assert signing.recover_text(BET, sign(BET, key)) == address
+
+
+def test_recover_when_many_threads_ask_at_once_then_each_gets_its_own() -> None:
+    keys = [seed.to_bytes(32, "big").hex() for seed in range(1, 9)]
+    asked = [(sign(BET, key), Account.from_key(key).address.lower()) for key in keys] * 100
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda pair: signing.recover_text(BET, pair[0]), asked))
+    assert found == [address for _, address in asked]
 
 
 def test_hash_when_text_is_long_then_length_is_of_bytes() -> None:
