@@ -18,7 +18,7 @@ from django.db import Error as DatabaseError
 from bets import frames
 from bets.following import INTERNAL_ERROR, Follower, Taps, refusal_data
 from bets.frames import Auth, Ping, PlaceBetFrame, Subscribe, Unsubscribe
-from bets.outbox import Outbox, Send
+from bets.outbox import Send, outbox_for
 from bets.roster import roster
 from taptrading import hub
 from taptrading.errors import DependencyError, Refusal
@@ -63,7 +63,7 @@ class TraderSocket(AsyncConsumer):  # type: ignore[misc]
         self.scope = scope
         self.base_send = send
         self.address = (scope.get("client") or ("unknown", 0))[0]
-        self._outbox = Outbox(send)
+        self._outbox = outbox_for(scope, send)
         self.deliver = self._outbox.put
         self.close = self._outbox.close
         receiving = asyncio.create_task(self._receive(receive))

@@ -29,7 +29,7 @@ class Line(Protocol):
 
     def say(self, type: str, data: dict[str, Any]) -> None: ...
 
-    def deliver(self, type: str, tail: str) -> None: ...
+    def deliver(self, type: str, tail: bytes) -> None: ...
 
     def close(self, code: int) -> None: ...
 
@@ -86,7 +86,7 @@ class Follower:
         self._line = line
         self.deliver = line.deliver
         self._taps = taps
-        self._held: list[tuple[Event, str]] = []
+        self._held: list[tuple[Event, bytes]] = []
         self._task: asyncio.Task[None] | None = None
         self._again = False
         self._since: int | None = None
@@ -104,7 +104,7 @@ class Follower:
         """Events may have been missed."""
         self.refresh(self._since)
 
-    def event(self, event: Event, tail: str) -> None:
+    def event(self, event: Event, tail: bytes) -> None:
         """`tail` is the frame as prepared for all sockets of this wallet."""
         if self._task is None:
             self._pass(event, tail)
@@ -150,7 +150,7 @@ class Follower:
             if not self._again:
                 return found
 
-    def _pass(self, event: Event, tail: str) -> None:
+    def _pass(self, event: Event, tail: bytes) -> None:
         if event.cursor <= self._floor:
             return
         self._since = max(self._since or 0, event.cursor)

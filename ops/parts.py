@@ -67,7 +67,7 @@ def _web(host: str, port: int, environment: Mapping[str, str], after: tuple[str,
         "--port": str(port),
         "--loop": "uvloop",
         "--http": "httptools",
-        "--ws": "websockets-sansio",
+        "--ws": "taptrading.sockets:WireProtocol",
         "--ws-max-size": str(LIMITS.socket_frame_bytes),
         "--ws-max-queue": "32",
         # Ten small frames a second to each socket: compression costs more than it saves.

@@ -27,12 +27,12 @@ OnPayload = Callable[[bytes], None]
 class Socket(Protocol):
     """What the hub knows of a connection. `deliver` must neither block nor raise."""
 
-    def deliver(self, type: str, tail: str) -> None: ...
+    def deliver(self, type: str, tail: bytes) -> None: ...
 
 
-def frame_tail(type: str, data: bytes) -> str:
+def frame_tail(type: str, data: bytes) -> bytes:
     """All of a frame but its number: the socket puts `{"seq":<n>` before it."""
-    return f',"type":"{type}","data":{data.decode()}}}'
+    return b',"type":"%b","data":%b}' % (type.encode(), data)
 
 
 class Hub:

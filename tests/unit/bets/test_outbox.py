@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from bets import outbox as outbox_module
-from bets.outbox import Outbox
+from bets.outbox import PumpedOutbox
 
 
 class Peer:
@@ -26,8 +26,8 @@ class Peer:
         return [message["text"] for message in self.got if "text" in message]
 
 
-def tail(text: str) -> str:
-    return f",{text}}}"
+def tail(text: str) -> bytes:
+    return f",{text}}}".encode()
 
 
 async def settle() -> None:
@@ -37,7 +37,7 @@ async def settle() -> None:
 
 async def test_run_when_frames_come_numbers_them_in_order() -> None:
     peer = Peer()
-    outbox = Outbox(peer.send)
+    outbox = PumpedOutbox(peer.send)
     outbox.put("pong", tail("a"))
     running = asyncio.create_task(outbox.run())
     await settle()
@@ -51,7 +51,7 @@ async def test_run_when_frames_come_numbers_them_in_order() -> None:
 async def test_put_when_the_peer_is_slow_keeps_only_the_newest_price() -> None:
     peer = Peer()
     peer.reading.clear()
-    outbox = Outbox(peer.send)
+    outbox = PumpedOutbox(peer.send)
     running = asyncio.create_task(outbox.run())
     outbox.put("price.tick", tail("p0"))
     await settle()  # p0 is on its way, and stuck
@@ -69,7 +69,7 @@ async def test_put_when_the_peer_is_slow_keeps_only_the_newest_price() -> None:
 
 async def test_put_when_bets_pile_up_closes_with_4408() -> None:
     peer = Peer()
-    outbox = Outbox(peer.send, limit=3)
+    outbox = PumpedOutbox(peer.send, limit=3)
     for number in range(4):
         outbox.put("bet.confirmed", tail(str(number)))
     outbox.put("bet.confirmed", tail("late"))
@@ -79,7 +79,7 @@ async def test_put_when_bets_pile_up_closes_with_4408() -> None:
 
 async def test_close_when_frames_wait_sends_them_first() -> None:
     peer = Peer()
-    outbox = Outbox(peer.send)
+    outbox = PumpedOutbox(peer.send)
     outbox.put("server.shutdown", tail("x"))
     outbox.close(1012)
     outbox.close(4401)
@@ -92,7 +92,7 @@ async def test_run_when_the_peer_takes_nothing_gives_up(monkeypatch: pytest.Monk
     monkeypatch.setattr(outbox_module, "SEND_PATIENCE_S", 0.01)
     peer = Peer()
     peer.reading.clear()
-    outbox = Outbox(peer.send)
+    outbox = PumpedOutbox(peer.send)
     outbox.put("pong", tail("x"))
     await asyncio.wait_for(outbox.run(), 1)
     assert peer.got == []
@@ -102,6 +102,6 @@ async def test_run_when_the_peer_is_gone_ends() -> None:
     async def gone(message: dict[str, Any]) -> None:
         raise ConnectionResetError
 
-    outbox = Outbox(gone)
+    outbox = PumpedOutbox(gone)
     outbox.put("pong", tail("x"))
     await asyncio.wait_for(outbox.run(), 1)

@@ -14,8 +14,8 @@ class FakeSocket:
     def __init__(self) -> None:
         self.frames: list[str] = []
 
-    def deliver(self, type: str, tail: str) -> None:
-        self.frames.append(f'{{"seq":{len(self.frames) + 1}{tail}')
+    def deliver(self, type: str, tail: bytes) -> None:
+        self.frames.append(f'{{"seq":{len(self.frames) + 1}{tail.decode()}')
 
 
 class FakeLayer:
@@ -90,7 +90,7 @@ def test_leave_when_never_joined_does_nothing(hub: Hub) -> None:
 
 
 def test_frame_tail_when_joined_to_a_number_is_the_frame() -> None:
-    assert f'{{"seq":1{frame_tail("pong", b"{}")}' == '{"seq":1,"type":"pong","data":{}}'
+    assert b'{"seq":1' + frame_tail("pong", b"{}") == b'{"seq":1,"type":"pong","data":{}}'
 
 
 def test_take_when_numbers_run_on_reports_no_gap(hub: Hub, gaps: list[int]) -> None:
