@@ -14,7 +14,11 @@ hash_of = $(shell cat $(1) | sha256sum | cut -c1-16)
 RUN_STAMP := $(VENV)/.run-$(call hash_of,requirements/run.txt)
 DEV_STAMP := $(VENV)/.dev-$(call hash_of,requirements/dev.txt requirements/run.txt)
 
-.PHONY: run test lint pytest bench clean
+# Figures of benchmarks are kept here. SCALE is ci (seconds), normal or long (as the budget says).
+FIGURES := var/bench
+SCALE ?= normal
+
+.PHONY: run test lint pytest bench bench-ratios clean
 .DELETE_ON_ERROR:
 
 run: $(RUN_STAMP)
@@ -34,7 +38,18 @@ pytest: $(DEV_STAMP)
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --cov --cov-branch --cov-report=term:skip-covered
 
 bench: $(DEV_STAMP)
-	$(VENV)/bin/python -m tests.benchmarks.place_bets
+	@mkdir -p $(FIGURES)
+	$(VENV)/bin/python -m tests.benchmarks --scale $(SCALE) --json $(FIGURES)/bench.json
+
+# The rows whose ratios (to the plain peer, to the machine's own limits) tell a regression.
+bench-ratios: $(DEV_STAMP)
+	@mkdir -p $(FIGURES)
+	$(VENV)/bin/python -m tests.benchmarks bets peer writer entry http \
+		--scale ci --json $(FIGURES)/ratios.json
+
+bench-%: $(DEV_STAMP)
+	@mkdir -p $(FIGURES)
+	$(VENV)/bin/python -m tests.benchmarks $* --scale $(SCALE) --json $(FIGURES)/$*.json
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage* htmlcov
