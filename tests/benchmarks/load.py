@@ -195,7 +195,7 @@ def usable_lows(slot: int, column: int) -> list[int]:
 
 def wallets_for(rate: float) -> int:
     """How many wallets a rate that is held needs: nobody bets twice on a cell."""
-    return max(2_500, int(rate * LIMITS.column_s / 8))
+    return max(2_500, int(rate * LIMITS.column_s / 4))
 
 
 class _Slice(NamedTuple):
