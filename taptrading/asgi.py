@@ -11,11 +11,11 @@ import threading
 from types import FrameType
 from typing import Final
 
+import django
 from django.conf import settings
-from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "taptrading.settings")
-django_app = get_asgi_application()  # loads the apps, so it stands before what needs them
+django.setup()  # stands before what needs the apps
 
 from django.db import Error as DatabaseError  # noqa: E402
 
@@ -23,6 +23,7 @@ import taptrading.celery  # noqa: E402, F401  # shared tasks find their app
 from bets import endpoint, reads  # noqa: E402
 from bets.live import live  # noqa: E402
 from taptrading import http  # noqa: E402
+from taptrading.django_threads import ThreadedDjango  # noqa: E402
 from taptrading.errors import DependencyError, Refusal  # noqa: E402
 from taptrading.http import App, Receive, Scope, Send  # noqa: E402
 from taptrading.limits import LIMITS  # noqa: E402
@@ -32,6 +33,7 @@ from wallet import link  # noqa: E402
 logger = logging.getLogger(__name__)
 
 GOODBYE_S: Final = 0.3
+django_app: Final = ThreadedDjango()
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
@@ -55,7 +57,7 @@ async def _django(scope: Scope, receive: Receive, send: Send) -> None:
     the resources that take more than the usual 16 KiB."""
     admin = scope["path"].startswith("/admin/")
     limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE if admin else LIMITS.body_bytes
-    await http.within(limit, django_app, scope, receive, send)  # type: ignore[arg-type]
+    await http.within(limit, django_app, scope, receive, send)
 
 
 async def _guarded(app: App, scope: Scope, receive: Receive, send: Send) -> None:
