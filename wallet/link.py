@@ -6,7 +6,6 @@ commands gather in a bounded queue while one batch is under way, so a batch cost
 
 import asyncio
 import contextlib
-import itertools
 import logging
 import select
 import socket
@@ -14,6 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from django.conf import settings
@@ -43,29 +43,42 @@ QUEUE_DEPTH = Gauge("entry_queue_depth", "Commands that wait for the writer in t
 QUEUE_FULL = Counter("entry_queue_full_total", "Commands refused because the queue was full")
 
 
+# Told the outcome, or why there is none.
+Answered = Callable[[Outcome | DependencyError], None]
+Waiter = tuple[Command, Answered]
+
+
 class Link:
-    """The event loop's connection. `start` in the loop; `call` from its coroutines."""
+    """The event loop's connection. `start` in the loop; all the rest on the loop's thread.
+
+    One batch is under way, the next one gathers meanwhile: what came in while the writer worked
+    goes out the moment it answers, and what comes to an idle link goes out at the end of the
+    loop's turn, with its neighbours.
+    """
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._waiting: deque[tuple[Command, asyncio.Future[Outcome], float]] = deque()
-        self._wake = asyncio.Event()
-        self._connected = False
+        self._waiting: deque[tuple[Command, Answered, float]] = deque()
+        self._under_way: list[Waiter] = []
+        self._wire: _Wire | None = None
+        self._patience: asyncio.TimerHandle | None = None
+        self._send_is_due = False
         self._closing = False
-        self._numbers = itertools.count(1)
+        self._number = 0
         self._task: asyncio.Task[None] | None = None
 
     @property
     def connected(self) -> bool:
-        return self._connected
+        return self._wire is not None
 
     def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
         self._task = asyncio.create_task(self._run(), name="writer-link")
 
     async def stop(self) -> None:
         """Finish what is queued, within the time of one batch, then close."""
         self._closing = True
-        self._wake.set()
+        self._close_if_done()
         if self._task is not None:
             with contextlib.suppress(TimeoutError, asyncio.CancelledError):
                 await asyncio.wait_for(self._task, REPLY_TIMEOUT_S)
@@ -75,112 +88,168 @@ class Link:
 
         Raises DependencyError (nothing was done) or OutcomeUnknown (sent, the answer is lost).
         """
-        if not self._connected or self._closing:
-            raise DependencyError("the writer cannot be reached")
-        if len(self._waiting) >= LIMITS.entry_queue:
-            QUEUE_FULL.inc()
-            return Refusal("overloaded")
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._waiting.append((command, future, time.monotonic() + PATIENCE_S))
-        self._wake.set()
+        self.post(command, partial(_settle, future))
         return await future
+
+    def post(self, command: Command, answered: Answered) -> None:
+        """`call` for those who wait without a task: `answered` gets what it would return or
+        raise, perhaps before this returns."""
+        if self._wire is None or self._closing:
+            answered(DependencyError("the writer cannot be reached"))
+        elif len(self._waiting) >= LIMITS.entry_queue:
+            QUEUE_FULL.inc()
+            answered(Refusal("overloaded"))
+        else:
+            self._waiting.append((command, answered, time.monotonic() + PATIENCE_S))
+            if not self._under_way and not self._send_is_due:
+                self._send_is_due = True
+                self._loop.call_soon(self._send)
 
     async def _run(self) -> None:
         delays = iter(RECONNECT_S)
-        while not (self._closing and not self._waiting):
+        while not self._closing:
             try:
-                reader, writer = await asyncio.open_unix_connection(self._path)
+                _, wire = await self._loop.create_unix_connection(
+                    lambda: _Wire(self._take), self._path
+                )
             except OSError:
-                self._refuse_waiting()
                 await asyncio.sleep(next(delays, RECONNECT_S[-1]))
                 continue
             delays = iter(RECONNECT_S)
-            self._connected = True
+            self._wire = wire
             try:
-                await self._serve(reader, writer)
-            except (OSError, EOFError, FrameError, TimeoutError) as error:
-                log.warning("link to the writer lost: %r", error)
-            except Exception:  # whatever it is, the next connection starts anew
-                log.exception("link to the writer broken")
+                await wire.lost
             finally:
-                self._connected = False
-                self._refuse_waiting()
-                writer.close()
+                self._wire = None
+                wire.close()
+                self._give_up()
+            if not self._closing:
+                log.warning("link to the writer lost")
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while True:
-            if not self._waiting:
-                if self._closing:
-                    return
-                await self._wait_for_work(reader)
-                continue
-            batch = self._next_batch()
-            if not batch:
-                continue
-            try:
-                outcomes = await asyncio.wait_for(
-                    self._exchange(reader, writer, [command for command, _ in batch]),
-                    REPLY_TIMEOUT_S,
-                )
-            except BaseException:
-                for _, future in batch:
-                    _fail(future, OutcomeUnknown("the writer's answer is lost"))
-                raise
-            for (_, future), outcome in zip(batch, outcomes, strict=True):
-                if not future.done():  # a cancelled waiter is nobody's concern any more
-                    future.set_result(outcome)
+    def _send(self) -> None:
+        """The next batch, if there is one and none is under way."""
+        self._send_is_due = False
+        if self._under_way or self._wire is None:
+            return
+        self._under_way = self._next_batch()
+        if self._under_way:
+            self._number += 1
+            commands = [command for command, _ in self._under_way]
+            self._patience = self._loop.call_later(REPLY_TIMEOUT_S, self._wire.give_up)
+            self._wire.send(encode_frame(self._number, commands))
+        else:
+            self._close_if_done()
 
-    def _next_batch(self) -> list[tuple[Command, asyncio.Future[Outcome]]]:
+    def _next_batch(self) -> list[Waiter]:
         """What has not waited too long: who has is told that nothing was done."""
         now = time.monotonic()
-        batch: list[tuple[Command, asyncio.Future[Outcome]]] = []
+        batch: list[Waiter] = []
         while self._waiting and len(batch) < LIMITS.writer_batch:
-            command, future, until = self._waiting.popleft()
+            command, answered, until = self._waiting.popleft()
             if now < until:
-                batch.append((command, future))
+                batch.append((command, answered))
             else:
-                _fail(future, DependencyError("the writer does not keep up"))
+                _tell(answered, DependencyError("the writer does not keep up"))
         QUEUE_DEPTH.set(len(self._waiting))
         return batch
 
-    async def _wait_for_work(self, reader: asyncio.StreamReader) -> None:
-        """Until there is work; raises EOFError when the writer goes away meanwhile."""
-        self._wake.clear()
-        wake = asyncio.ensure_future(self._wake.wait())
-        gone = asyncio.ensure_future(reader.read(1))
-        try:
-            await asyncio.wait({wake, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if gone.done():
-                raise EOFError("the writer closed the connection")
-        finally:
-            for task in (wake, gone):
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError, OSError):
-                    await task
+    def _take(self, body: bytes) -> None:
+        """A frame came. Raises FrameError when it is no answer to the batch under way."""
+        batch = self._under_way
+        number, outcomes = decode_outcomes(body, [command for command, _ in batch])
+        if not batch or number != self._number:
+            raise FrameError(f"reply {number} to batch {self._number}")
+        self._end_patience()
+        self._under_way = []
+        self._send()  # the writer works on the next batch while this one's waiters are told
+        for (_, answered), outcome in zip(batch, outcomes, strict=True):
+            _tell(answered, outcome)
 
-    async def _exchange(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, commands: list[Command]
-    ) -> list[Outcome]:
-        number = next(self._numbers)
-        writer.write(encode_frame(number, commands))
-        await writer.drain()
-        header = await reader.readexactly(HEADER.size)
-        body = await reader.readexactly(frame_length(header))
-        answered, outcomes = decode_outcomes(body, commands)
-        if answered != number:
-            raise FrameError(f"reply {answered} to batch {number}")
-        return outcomes
+    def _end_patience(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
 
-    def _refuse_waiting(self) -> None:
-        """What was never sent was never done."""
+    def _close_if_done(self) -> None:
+        if self._closing and self._wire is not None and not (self._under_way or self._waiting):
+            self._wire.close()
+
+    def _give_up(self) -> None:
+        """The connection is gone: what was sent may have been done, what was not was not."""
+        self._end_patience()
+        batch, self._under_way = self._under_way, []
+        for _, answered in batch:
+            _tell(answered, OutcomeUnknown("the writer's answer is lost"))
         while self._waiting:
-            _, future, _ = self._waiting.popleft()
-            _fail(future, DependencyError("the writer cannot be reached"))
+            _, answered, _ = self._waiting.popleft()
+            _tell(answered, DependencyError("the writer cannot be reached"))
 
 
-def _fail(future: "asyncio.Future[Outcome]", error: Exception) -> None:
-    if not future.done():
-        future.set_exception(error)
+class _Wire(asyncio.Protocol):
+    """One connection: whole frames out of whatever pieces come."""
+
+    def __init__(self, take: Callable[[bytes], None]) -> None:
+        self._take = take
+        self._unread = bytearray()
+        self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self.send = transport.write
+
+    def data_received(self, data: bytes) -> None:
+        self._unread += data
+        try:
+            while (body := self._next_frame()) is not None:
+                self._take(body)
+        except FrameError as error:
+            log.warning("the writer sent what was not asked for: %s", error)
+            self._transport.abort()
+        except Exception:  # whatever it is, the next connection starts anew
+            log.exception("link to the writer broken")
+            self._transport.abort()
+
+    def _next_frame(self) -> bytes | None:
+        unread = self._unread
+        if len(unread) < HEADER.size:
+            return None
+        end = HEADER.size + frame_length(bytes(unread[: HEADER.size]))
+        if len(unread) < end:
+            return None
+        body = bytes(unread[HEADER.size : end])
+        del unread[:end]
+        return body
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.lost.done():
+            self.lost.set_result(None)
+
+    def give_up(self) -> None:
+        """Late answers have nobody to reach."""
+        log.warning("the writer does not answer")
+        self._transport.abort()
+
+    def close(self) -> None:
+        self._transport.close()
+
+
+def _tell(answered: Answered, answer: Outcome | DependencyError) -> None:
+    """One waiter that fails must not keep the others from their answers."""
+    try:
+        answered(answer)
+    except Exception:
+        log.exception("an answer of the writer could not be handled")
+
+
+def _settle(future: "asyncio.Future[Outcome]", answer: Outcome | DependencyError) -> None:
+    if future.done():  # a cancelled waiter is nobody's concern any more
+        return
+    if isinstance(answer, DependencyError):
+        future.set_exception(answer)
+    else:
+        future.set_result(answer)
 
 
 _link: Link | None = None

@@ -139,6 +139,87 @@ async def test_answer_lost_with_the_connection_is_outcome_unknown(path: Path) ->
             await made.call(RequestDeposit(1, 5))
 
 
+async def test_answer_that_comes_in_pieces_is_put_together(path: Path) -> None:
+    async def answer(reader: asyncio.StreamReader, stream: asyncio.StreamWriter) -> None:
+        await reader.readexactly(protocol.frame_length(await reader.readexactly(HEADER.size)))
+        for byte in encode_frame(1, [Done(5)]):
+            stream.write(bytes([byte]))
+            await stream.drain()
+            await asyncio.sleep(0)
+        await reader.read()
+        stream.close()
+
+    server = await asyncio.start_unix_server(answer, str(path))
+    async with server, linked(path) as made:
+        await connected(made)
+        assert await made.call(RequestDeposit(1, 5)) == Done(5)
+
+
+@pytest.mark.parametrize("number", [0, 2])
+async def test_answer_to_another_batch_is_outcome_unknown(path: Path, number: int) -> None:
+    async def answer(reader: asyncio.StreamReader, stream: asyncio.StreamWriter) -> None:
+        await reader.readexactly(protocol.frame_length(await reader.readexactly(HEADER.size)))
+        stream.write(encode_frame(number, [Done(5)]))
+        assert await reader.read() == b""
+        stream.close()
+
+    server = await asyncio.start_unix_server(answer, str(path))
+    async with server, linked(path) as made:
+        await connected(made)
+        with pytest.raises(OutcomeUnknown):
+            await made.call(RequestDeposit(1, 5))
+
+
+async def test_frame_that_nobody_asked_for_ends_the_connection(path: Path) -> None:
+    ended = asyncio.Event()
+
+    async def chatter(reader: asyncio.StreamReader, stream: asyncio.StreamWriter) -> None:
+        stream.write(encode_frame(0, []))
+        assert await reader.read() == b""
+        stream.close()
+        ended.set()
+
+    server = await asyncio.start_unix_server(chatter, str(path))
+    async with server, linked(path):
+        await asyncio.wait_for(ended.wait(), 5)
+
+
+async def test_waiter_that_fails_does_not_keep_the_others_from_their_answers(path: Path) -> None:
+    def fail(answer: Any) -> None:
+        raise ZeroDivisionError
+
+    async with serving(path), linked(path) as made:
+        await connected(made)
+        made.post(RequestDeposit(1, 1), fail)
+        assert await made.call(RequestDeposit(1, 2)) == Done(2)
+        assert await made.call(RequestDeposit(1, 3)) == Done(3)
+
+
+async def test_waiter_that_was_cancelled_does_not_harm_its_neighbours(path: Path) -> None:
+    async with serving(path), linked(path) as made:
+        await connected(made)
+        first = asyncio.create_task(made.call(RequestDeposit(1, 1)))
+        second = asyncio.create_task(made.call(RequestDeposit(1, 2)))
+        await asyncio.sleep(0)
+        first.cancel()
+        assert await second == Done(2)
+        assert made.connected
+
+
+async def test_stopping_link_finishes_what_it_has_taken(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link, "LIMITS", type(link.LIMITS)(writer_batch=1))
+    async with serving(path), linked(path) as made:
+        await connected(made)
+        calls = [asyncio.create_task(made.call(RequestDeposit(1, n))) for n in (1, 2, 3)]
+        await asyncio.sleep(0)
+        await made.stop()
+        assert await asyncio.gather(*calls) == [Done(1), Done(2), Done(3)]
+        with pytest.raises(DependencyError):
+            await made.call(RequestDeposit(1, 4))
+
+
 async def test_writer_that_does_not_answer_is_given_up(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
