@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import Final, cast
 
 from django.conf import settings
 from prometheus_client import Counter, Gauge
@@ -195,9 +195,8 @@ class _Wire(asyncio.Protocol):
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        self.send = transport.write
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is of no such class
+        self.send = self._transport.write
 
     def data_received(self, data: bytes) -> None:
         self._unread += data

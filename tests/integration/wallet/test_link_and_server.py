@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from bets.placing import PlaceBet, PlaceOutcome
 from taptrading.errors import DependencyError, OutcomeUnknown, Refusal
@@ -59,6 +60,13 @@ class Published:
 
     async def __call__(self, kind: str, payload: bytes) -> None:
         self.messages.append((kind, payload))
+
+
+@pytest.fixture(params=[asyncio.DefaultEventLoopPolicy(), uvloop.EventLoopPolicy()])
+def event_loop_policy(request: pytest.FixtureRequest) -> asyncio.AbstractEventLoopPolicy:
+    """Everything here on both kinds of loop: the web process runs on uvloop."""
+    policy: asyncio.AbstractEventLoopPolicy = request.param
+    return policy
 
 
 @pytest.fixture
