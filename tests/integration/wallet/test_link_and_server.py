@@ -62,13 +62,6 @@ class Published:
         self.messages.append((kind, payload))
 
 
-@pytest.fixture(params=[asyncio.DefaultEventLoopPolicy(), uvloop.EventLoopPolicy()])
-def event_loop_policy(request: pytest.FixtureRequest) -> asyncio.AbstractEventLoopPolicy:
-    """Everything here on both kinds of loop: the web process runs on uvloop."""
-    policy: asyncio.AbstractEventLoopPolicy = request.param
-    return policy
-
-
 @pytest.fixture
 def path() -> Iterator[Path]:
     with short_folder() as folder:
@@ -116,6 +109,22 @@ async def test_commands_of_one_moment_share_a_batch_and_keep_their_order(path: P
     assert [outcome.id for outcome in outcomes] == list(range(1, 101))
     assert refused == Refusal("invalid_request")
     assert len(writer.batches) <= 4
+
+
+def test_link_on_the_loop_of_the_web_process_is_answered_and_finds_the_writer_again(
+    path: Path,
+) -> None:
+    async def twice() -> None:
+        async with linked(path) as made:
+            for amount in (5, 6):
+                async with serving(path):
+                    await connected(made)
+                    assert await made.call(RequestDeposit(1, amount)) == Done(amount)
+                async with asyncio.timeout(5):
+                    while made.connected:
+                        await asyncio.sleep(0.001)
+
+    uvloop.run(twice())
 
 
 async def test_link_without_a_writer_refuses_at_once(path: Path) -> None:
