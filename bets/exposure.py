@@ -1,6 +1,6 @@
 """What the house may still promise: shares of its wallet, and the room they leave (pure).
 
-The writer decides with `liability_room_micros` at pricing; quotes publish the same figure as
+The writer decides by `liability_shares` at pricing; quotes publish the room that they leave as
 the largest stake a cell can still take. Liability is the potential payout, stake included.
 """
 
@@ -25,6 +25,18 @@ def share_micros(house_balance_micros: int, share_ppm: int) -> int:
     return max(house_balance_micros, 0) * share_ppm // PPM
 
 
+def liability_shares(
+    house_balance_micros: int, limits: Limits = LIMITS
+) -> tuple[int, int, int, int]:
+    """The most that a bet, a cell, a column and all open bets may come to."""
+    return (
+        share_micros(house_balance_micros, limits.bet_liability_ppm),
+        share_micros(house_balance_micros, limits.cell_liability_ppm),
+        share_micros(house_balance_micros, limits.column_liability_ppm),
+        share_micros(house_balance_micros, limits.open_liability_ppm),
+    )
+
+
 def liability_room_micros(
     house_balance_micros: int,
     cell_liability_micros: int,
@@ -33,14 +45,14 @@ def liability_room_micros(
     limits: Limits = LIMITS,
 ) -> int:
     """The largest payout that one more bet on the cell may promise; never below 0."""
-    house = house_balance_micros
+    of_bet, of_cell, of_column, of_all = liability_shares(house_balance_micros, limits)
     return max(
         0,
         min(
-            share_micros(house, limits.bet_liability_ppm),
-            share_micros(house, limits.cell_liability_ppm) - cell_liability_micros,
-            share_micros(house, limits.column_liability_ppm) - column_liability_micros,
-            share_micros(house, limits.open_liability_ppm) - open_liability_micros,
+            of_bet,
+            of_cell - cell_liability_micros,
+            of_column - column_liability_micros,
+            of_all - open_liability_micros,
         ),
     )
 

@@ -5,7 +5,7 @@ from typing import Final
 import msgspec
 from django.db import connection
 
-from bets.exposure import ExposureState, liability_room_micros
+from bets.exposure import ExposureState, liability_shares
 from bets.quotes import EXPOSURE_KIND
 from wallet.book import Book
 from wallet.events import Notice
@@ -37,22 +37,37 @@ class Liabilities:
             self._columns[column_start] = self._columns.get(column_start, 0) + liability
         self._open = sum(self._columns.values())
         self._changed: set[tuple[int, int]] = set()
+        self._shares_of = -1
+        self._shares = (0, 0, 0, 0)
 
-    def room_micros(self, column_start: int, low_cents: int) -> int:
-        """The largest payout that one more bet on the cell may promise."""
-        return liability_room_micros(
-            self._book.house.balance_micros,
-            self._cells.get((column_start, low_cents), 0),
-            self._columns.get(column_start, 0),
-            self._open,
-        )
-
-    def add(self, column_start: int, low_cents: int, micros: int) -> None:
-        """A confirmed bet's potential payout, or, below zero, a resolved one's."""
+    def take(self, column_start: int, low_cents: int, payout_micros: int) -> bool:
+        """Promise this payout on the cell, if there is room for it."""
+        house = self._book.house.balance_micros
+        if house != self._shares_of:
+            self._shares_of, self._shares = house, liability_shares(house)
         cell = (column_start, low_cents)
-        self._cells[cell] = self._cells.get(cell, 0) + micros
-        self._columns[column_start] = self._columns.get(column_start, 0) + micros
-        self._open += micros
+        in_cell = self._cells.get(cell, 0) + payout_micros
+        in_column = self._columns.get(column_start, 0) + payout_micros
+        of_bet, of_cell, of_column, of_all = self._shares
+        if (
+            payout_micros > of_bet
+            or in_cell > of_cell
+            or in_column > of_column
+            or self._open + payout_micros > of_all
+        ):
+            return False
+        self._cells[cell] = in_cell
+        self._columns[column_start] = in_column
+        self._open += payout_micros
+        self._changed.add(cell)
+        return True
+
+    def release(self, column_start: int, low_cents: int, payout_micros: int) -> None:
+        """A confirmed bet is resolved: its potential payout is promised no longer."""
+        cell = (column_start, low_cents)
+        self._cells[cell] = self._cells.get(cell, 0) - payout_micros
+        self._columns[column_start] = self._columns.get(column_start, 0) - payout_micros
+        self._open -= payout_micros
         self._changed.add(cell)
 
     def persist(self) -> None:

@@ -8,6 +8,8 @@ All three are written by the writer process only. The life of a bet:
 Status moves in the transaction that moves the money.
 """
 
+from typing import Self
+
 from django.db import models
 from django.db.models import Q
 
@@ -15,7 +17,16 @@ from taptrading.fields import MintedIdField, TimeUsField
 from wallet.models import SessionKey, Wallet
 
 
+class BetQuerySet(models.QuerySet["Bet"]):
+    def open(self) -> Self:
+        """Accepted or confirmed, by the small index of such bets."""
+        return self.filter(taken_low_cents__isnull=False, resolved_at__isnull=True)
+
+
 class Bet(models.Model):
+    """Indexes are written when a bet is placed; pricing must leave them all as they are, and
+    settlement touches `bet_open` only. So none of them depends on what these two change."""
+
     class Status(models.TextChoices):
         ACCEPTED = "accepted"
         CONFIRMED = "confirmed"
@@ -31,6 +42,8 @@ class Bet(models.Model):
     column_start = models.BigIntegerField()  # Unix seconds
     low_cents = models.BigIntegerField()
     high_cents = models.BigIntegerField()
+    # `low_cents` again while the bet takes its cell; null once it is rejected.
+    taken_low_cents = models.BigIntegerField(null=True)
     stake_micros = models.BigIntegerField()
     min_rate_bps = models.BigIntegerField()
     nonce = models.UUIDField()
@@ -46,23 +59,24 @@ class Bet(models.Model):
     confirmed_at = TimeUsField(null=True)
     resolved_at = TimeUsField(null=True)
 
+    objects = BetQuerySet.as_manager()
+
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["wallet", "nonce"], name="bet_nonce"),
             models.UniqueConstraint(
-                fields=["wallet", "column_start", "low_cents"],
-                condition=~Q(status="rejected"),
+                fields=["column_start", "taken_low_cents", "wallet"],  # new ones side by side
+                condition=Q(taken_low_cents__isnull=False),
                 name="bet_one_per_cell",
             ),
             models.CheckConstraint(condition=Q(stake_micros__gt=0), name="bet_stake_positive"),
         ]
         indexes = [
             models.Index(fields=["wallet", "id"], name="bet_wallet"),
-            models.Index(fields=["id"], condition=Q(status="accepted"), name="bet_unpriced"),
             models.Index(
                 fields=["column_start", "id"],
-                condition=Q(status="confirmed"),
-                name="bet_unresolved",
+                condition=Q(taken_low_cents__isnull=False, resolved_at__isnull=True),
+                name="bet_open",
             ),
         ]
 

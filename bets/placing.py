@@ -9,8 +9,8 @@ from zlib import crc32
 import msgspec
 
 from bets import grid
-from bets.pricing import Unpriced
-from bets.wire import COLUMNS, BetRow
+from bets.pricing import Unpriced, Waiting
+from bets.wire import BetFacts, Facts
 from pricefeed.board import Board
 from taptrading import clock
 from taptrading.errors import DependencyError, Refusal
@@ -18,7 +18,7 @@ from wallet import signing
 from wallet.book import Account, Book
 from wallet.events import Event, Told
 from wallet.keys import Caps
-from wallet.nonces import Admitted, Claim, Nonces
+from wallet.nonces import Admitted, Nonces
 from wallet.protocol import Command, Outcome
 from wallet.writer import largest_id
 
@@ -69,22 +69,44 @@ class PlaceBet(Command, frozen=True, tag="place_bet"):
     verdict: Refusal | None = None
     dry_run: bool = False
 
+    @property
+    def signed(self) -> tuple[int, ...]:
+        """What its text says beside wallet and nonce."""
+        return (
+            self.column_start,
+            self.low_cents,
+            self.high_cents,
+            self.stake_micros,
+            self.min_rate_bps,
+            self.timestamp,
+        )
 
-_CROSS: Final = ", ".join(f"b.{name}" for name in BetRow._fields)
+    @property
+    def digest(self) -> int:
+        """Tells its request from others with the same nonce."""
+        return crc32(repr(self.signed).encode())
+
+
 # The join's order is forced so that every bet of the batch is one probe of a unique index.
 _USED_NONCES: Final = (
-    f"SELECT {_CROSS} FROM json_each(%s) j CROSS JOIN bets_bet b"  # noqa: S608
+    f"SELECT b.wallet_id, b.timestamp, {', '.join(f'b.{name}' for name in BetFacts._fields)}"  # noqa: S608
+    " FROM json_each(%s) j CROSS JOIN bets_bet b"
     " ON b.wallet_id = j.value ->> 0 AND b.nonce = j.value ->> 1"
 )
 _TAKEN_CELLS: Final = (
     "SELECT b.wallet_id, b.column_start, b.low_cents FROM json_each(%s) j CROSS JOIN bets_bet b"
-    " ON b.wallet_id = j.value ->> 2 AND b.column_start = j.value ->> 3"
-    " AND b.low_cents = j.value ->> 4 AND NOT (b.status = 'rejected')"
+    " ON b.wallet_id = j.value ->> 0 AND b.column_start = j.value ->> 2"
+    " AND b.taken_low_cents = j.value ->> 3"
 )
+# Nulls stand in the text: to bind one costs the driver more than to write the row.
 _INSERT: Final = (
-    f"INSERT INTO bets_bet ({COLUMNS})"  # noqa: S608
-    f" VALUES ({', '.join(['%s'] * len(BetRow._fields))})"
+    "INSERT INTO bets_bet (id, wallet_id, house_id, column_start, low_cents, taken_low_cents,"
+    " high_cents, stake_micros, min_rate_bps, nonce, timestamp, signature, status, reason, cursor,"
+    " accepted_at, session_key_id) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,"
+    " 'accepted', '', %s, %s, {key})"
 )
+_INSERT_BY_WALLET: Final = _INSERT.format(key="NULL")
+_INSERT_BY_KEY: Final = _INSERT.format(key="%s")
 
 
 class PlacingHandler:
@@ -122,7 +144,7 @@ class PlacingWork:
     def admit(self) -> None:
         real = [bet for bet in self._bets if not bet.dry_run]
         try:
-            answers = self._nonces.admit([_claim(bet) for bet in real], clock.now_us())
+            answers = self._nonces.admit(real, clock.now_us())
         except DependencyError:
             self._redis_away = True
         else:
@@ -130,55 +152,70 @@ class PlacingWork:
 
     def prefetch(self, book: Book) -> None:
         self._book = book
-        self._new: list[BetRow] = []
-        self._balances: list[int] = []
+        self._rows: list[tuple[Any, ...]] = []
+        self._rows_by_key: list[tuple[Any, ...]] = []
+        self._new: list[Waiting] = []
+        self._told: list[Told] = []
+        self._decided_us = 0
         book.load({bet.wallet_id for bet in self._bets})
         self._caps = Caps(book, {bet.key_id for bet in self._bets if bet.key_id})
         probes = msgspec.json.encode(
-            [
-                (bet.wallet_id, bet.nonce, bet.wallet_id, bet.column_start, bet.low_cents)
-                for bet in self._bets
-            ]
+            [(bet.wallet_id, bet.nonce, bet.column_start, bet.low_cents) for bet in self._bets]
         ).decode()
         book.cursor.execute(_USED_NONCES, [probes])
-        rows = [BetRow(*row) for row in book.cursor.fetchall()]
-        self._used = {(row.wallet_id, row.nonce): row for row in rows}
+        self._used: dict[tuple[int, str], tuple[int, Facts]] = {}
+        for wallet_id, timestamp, *values in book.cursor.fetchall():
+            facts = BetFacts(*values)
+            self._used[wallet_id, facts.nonce] = (timestamp, facts)
         book.cursor.execute(_TAKEN_CELLS, [probes])
         self._taken = set(book.cursor.fetchall())
 
     def decide(self, command: Command) -> Outcome:
         assert isinstance(command, PlaceBet)
+        if self._decided_us != self._book.now_us:
+            self._look_around()
         admitted = self._admitted.get(id(command))
-        refusal = self._refusal(command, admitted)
+        account = self._book.get(command.wallet_id)
+        refusal = self._refusal(command, account, admitted)
         remaining, wait_us = (admitted.remaining, admitted.wait_us) if admitted else (-1, 0)
         if refusal is not None or command.dry_run:
             return PlaceOutcome(refusal, remaining, wait_us)
-        account = self._book.account(command.wallet_id)
-        row = self._accept(command, account)
+        assert account is not None
+        bet_id = self._accept(command, account)
         return PlaceOutcome(
             None,
             remaining,
             wait_us,
-            row.id,
-            row.accepted_at,
-            row.cursor,
+            bet_id,
+            self._decided_us,
+            account.cursor,
             account.balance_micros,
         )
 
-    def _refusal(self, bet: PlaceBet, admitted: Admitted | None) -> Refusal | None:
+    def _look_around(self) -> None:
+        """What is the same for all bets of this instant."""
+        now_us = self._decided_us = self._book.now_us
+        self._suspended = (
+            Refusal("dependency_unavailable", {"what": "redis"})
+            if self._redis_away
+            else self._board.refusal(now_us // clock.US_PER_MS)
+        )
+        self._first_open = grid.open_columns(now_us).start
+
+    def _refusal(
+        self, bet: PlaceBet, account: Account | None, admitted: Admitted | None
+    ) -> Refusal | None:
         """What stands against the bet first, in order of precedence."""
-        account = self._book.get(bet.wallet_id)
         return (
             self._against_signer(bet, account)
-            or (Refusal("dependency_unavailable", {"what": "redis"}) if self._redis_away else None)
-            or self._board.refusal(self._book.now_us // clock.US_PER_MS)
+            or self._suspended
             or self._against_request(bet, admitted)
             or bet.verdict
             or self._against_bet(bet, account)
         )
 
     def _against_signer(self, bet: PlaceBet, account: Account | None) -> Refusal | None:
-        late = signing.check_timestamp(bet.timestamp, self._book.now_us)
+        late = signing.check_timestamp(bet.timestamp, self._decided_us)
         if late is not None:
             return Refusal(late)
         if account is None:
@@ -194,12 +231,11 @@ class PlacingWork:
             return limited
         used = self._used.get((bet.wallet_id, bet.nonce))
         if used is not None:
-            detail = {"bet": used.facts.json(), "same_request": _same_request(bet, used)}
-            return Refusal("nonce_reused", detail)
+            return _nonce_reused(bet, *used)
         return limited
 
     def _against_bet(self, bet: PlaceBet, account: Account | None) -> Refusal | None:
-        if grid.is_locked(bet.column_start, self._book.now_us):
+        if bet.column_start < self._first_open:
             return Refusal("cell_locked")
         if (bet.wallet_id, bet.column_start, bet.low_cents) in self._taken:
             return Refusal("cell_taken")
@@ -208,44 +244,42 @@ class PlacingWork:
             return Refusal("insufficient_funds", {"balance_micros": balance})
         return None
 
-    def _accept(self, bet: PlaceBet, account: Account) -> BetRow:
-        book = self._book
-        row = BetRow(
-            id=book.mint(),
-            wallet_id=bet.wallet_id,
-            house_id=book.house_id,
-            session_key_id=bet.key_id or None,
-            column_start=bet.column_start,
-            low_cents=bet.low_cents,
-            high_cents=bet.high_cents,
-            stake_micros=bet.stake_micros,
-            min_rate_bps=bet.min_rate_bps,
-            nonce=bet.nonce,
-            timestamp=bet.timestamp,
-            signature=bet.signature,
-            status="accepted",
-            reason="",
-            rate_bps=None,
-            pricing_tick=None,
-            payout_micros=None,
-            cursor=account.next_cursor(),
-            accepted_at=book.now_us,
-            confirmed_at=None,
-            resolved_at=None,
+    def _accept(self, bet: PlaceBet, account: Account) -> int:
+        """Move the stake; note the row, the news, and what pricing will need. Returns the id."""
+        book, now_us = self._book, self._decided_us
+        house = book.house
+        column, low, high = bet.column_start, bet.low_cents, bet.high_cents
+        stake, min_rate, nonce = bet.stake_micros, bet.min_rate_bps, bet.nonce
+        bet_id = book.mint()
+        cursor = account.next_cursor()
+        account.open_stake_micros += stake
+        book.move("STAKE", account, house, stake, f"bet:{bet_id}")
+        # The driver binds a bytearray at once; for bytes it looks for an adapter first.
+        row = (
+            *(bet_id, account.id, house.id, column, low, low, high, stake, min_rate, nonce),
+            *(bet.timestamp, bytearray(bet.signature), cursor, now_us),
         )
-        account.open_stake_micros += bet.stake_micros
-        book.move("STAKE", account, book.house, bet.stake_micros, f"bet:{row.id}")
         if bet.key_id:
-            self._caps.use(bet.key_id, bet.stake_micros)
-        self._used[bet.wallet_id, bet.nonce] = row
-        self._taken.add((bet.wallet_id, bet.column_start, bet.low_cents))
-        self._new.append(row)
-        self._balances.append(account.balance_micros)
-        return row
+            self._caps.use(bet.key_id, stake)
+            self._rows_by_key.append((*row, bet.key_id))
+        else:
+            self._rows.append(row)
+        facts = (
+            *(bet_id, "accepted", column, low, high, stake, min_rate, None, None, nonce),
+            *(now_us, None, None, ""),
+        )
+        self._used[account.id, nonce] = (bet.timestamp, facts)
+        self._taken.add((account.id, column, low))
+        self._new.append(Waiting(facts, now_us, account.id, house.id, bet.key_id))
+        self._told.append(Event(account.id, "bet.accepted", cursor, account.balance_micros, facts))
+        return bet_id
 
     def persist(self) -> None:
-        if self._new:
-            self._book.cursor.executemany(_INSERT, self._new)
+        cursor = self._book.cursor
+        if self._rows:
+            cursor.executemany(_INSERT_BY_WALLET, self._rows)
+        if self._rows_by_key:
+            cursor.executemany(_INSERT_BY_KEY, self._rows_by_key)
         self._caps.persist()
 
     def finish(self, outcomes: list[Outcome], committed: bool) -> list[Told]:
@@ -253,51 +287,33 @@ class PlacingWork:
         if not committed:
             return []
         self._unpriced.add(self._new)
-        return [
-            Event(row.wallet_id, "bet.accepted", row.cursor, balance_micros, row.facts)
-            for row, balance_micros in zip(self._new, self._balances, strict=True)
-        ]
+        return self._told
 
     def _settle_nonces(self, outcomes: list[Outcome], committed: bool) -> None:
         """Only nonces that this batch claimed: a nonce with a bet, or with an earlier refusal,
         stays as it is."""
         give_back, refused = [], []
         for bet, outcome in zip(self._bets, outcomes, strict=True):
+            if committed and outcome.refusal is None:
+                continue
             admitted = self._admitted.get(id(bet))
             if admitted is None or admitted.refusal is not None:
                 continue
             if not committed:
-                give_back.append(_claim(bet))
-            elif outcome.refusal is None or (bet.wallet_id, bet.nonce) in self._used:
+                give_back.append(bet)
+            elif (bet.wallet_id, bet.nonce) in self._used:
                 continue
             elif outcome.refusal.code in RETRIABLE:
-                give_back.append(_claim(bet))
+                give_back.append(bet)
             else:
-                refused.append((_claim(bet), outcome.refusal))
+                refused.append((bet, outcome.refusal))
         self._nonces.settle(give_back, refused)
 
 
-def _claim(bet: PlaceBet) -> Claim:
-    signed = (bet.column_start, bet.low_cents, bet.high_cents, bet.stake_micros)
-    return Claim(
-        bet.wallet_id, bet.nonce, crc32(repr((*signed, bet.min_rate_bps, bet.timestamp)).encode())
-    )
-
-
-def _same_request(bet: PlaceBet, row: BetRow) -> bool:
-    """Whether the stored bet came from the same signed text (wallet and nonce agree already)."""
-    return (
-        bet.column_start,
-        bet.low_cents,
-        bet.high_cents,
-        bet.stake_micros,
-        bet.min_rate_bps,
-        bet.timestamp,
-    ) == (
-        row.column_start,
-        row.low_cents,
-        row.high_cents,
-        row.stake_micros,
-        row.min_rate_bps,
-        row.timestamp,
-    )
+def _nonce_reused(bet: PlaceBet, timestamp: int, facts: Facts) -> Refusal:
+    """By the bet of these facts, which may come from the same signed text (wallet and nonce agree
+    already)."""
+    used = BetFacts(*facts)
+    cell = (used.column_start, used.low_cents, used.high_cents)
+    same = bet.signed == (*cell, used.stake_micros, used.min_rate_bps, timestamp)
+    return Refusal("nonce_reused", {"bet": used.json(), "same_request": same})

@@ -6,37 +6,44 @@ The ticks that count are the recorded ones, read from the database; a message on
 
 from collections import deque
 from collections.abc import Iterable
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, NamedTuple
 
-import msgspec
+from django.db import connection
 
 from bets import rates
 from bets.grid import Cell
 from bets.liabilities import Liabilities
-from bets.models import Bet
-from bets.wire import COLUMNS, BetRow
+from bets.wire import FACTS, BetFacts, Facts
 from pricefeed import recorder
 from pricefeed.board import Board, TickRecord
 from taptrading import clock
 from taptrading.errors import Broken
 from taptrading.limits import LIMITS
 from taptrading.money import payout_micros
-from wallet.book import Book
+from wallet.book import Account, Book
 from wallet.events import Event, Told
 from wallet.keys import Caps
 from wallet.protocol import Command, Outcome
+
+_CELL: Final = slice(2, 5)  # column_start, low_cents, high_cents of the facts
+_STAKE: Final = BetFacts._fields.index("stake_micros")
 
 # How often recorded ticks are looked for when no message announces one.
 LOOK_US: Final = 50_000
 TICKS_AT_ONCE: Final = 200
 
-_LOAD: Final = (
-    f"SELECT {COLUMNS} FROM bets_bet"  # noqa: S608
-    " WHERE id IN (SELECT value FROM json_each(%s)) ORDER BY id"
+_WAITING: Final = (
+    f"SELECT {FACTS}, wallet_id, house_id, session_key_id FROM bets_bet"  # noqa: S608
+    " WHERE taken_low_cents IS NOT NULL AND resolved_at IS NULL AND status = 'accepted'"
+    " ORDER BY id"
 )
-_UPDATE: Final = (
-    "UPDATE bets_bet SET status = %s, reason = %s, rate_bps = %s, pricing_tick = %s,"
+_CONFIRM: Final = (
+    "UPDATE bets_bet SET status = 'confirmed', rate_bps = %s, pricing_tick = %s,"
     " confirmed_at = %s, cursor = %s WHERE id = %s AND status = 'accepted'"
+)
+_REJECT: Final = (
+    "UPDATE bets_bet SET status = 'rejected', reason = %s, taken_low_cents = NULL,"
+    " pricing_tick = %s, cursor = %s WHERE id = %s AND status = 'accepted'"
 )
 
 
@@ -46,12 +53,18 @@ class PriceBets(Command, frozen=True, tag="price_bets"):
 
     outcomes: ClassVar[Any] = int
     internal: ClassVar[bool] = True
-    bets: list[tuple[int, int]]  # id, accepted_at in microseconds
+    bets: list["Waiting"]
     ticks: list[TickRecord | None]
 
-    @property
-    def bet_ids(self) -> list[int]:
-        return [bet_id for bet_id, _ in self.bets]
+
+class Waiting(NamedTuple):
+    """An accepted bet: all that pricing needs of it."""
+
+    facts: Facts
+    accepted_us: int
+    wallet_id: int
+    house_id: int
+    key_id: int | None
 
 
 class Unpriced:
@@ -63,25 +76,22 @@ class Unpriced:
 
     def __init__(self, board: Board) -> None:
         self._board = board
-        accepted = Bet.objects.filter(status=Bet.Status.ACCEPTED).order_by("id")
-        self._bets: deque[tuple[int, int]] = deque(
-            (pk, clock.to_us(at)) for pk, at in accepted.values_list("id", "accepted_at")
-        )
+        self._bets: deque[Waiting] = deque(_waiting())
         self._looked_us = 0
 
     def __len__(self) -> int:
         return len(self._bets)
 
-    def add(self, rows: Iterable[BetRow]) -> None:
-        self._bets.extend((row.id, row.accepted_at) for row in rows)
+    def add(self, bets: Iterable[Waiting]) -> None:
+        self._bets.extend(bets)
 
     def take_due(self, now_us: int) -> PriceBets | None:
         """The bets whose tick is known, or will not come any more, up to `price_batch`."""
         if not self._bets or not self._worth_a_look(now_us):
             return None
         self._looked_us = now_us
-        recorded = recorder.ticks_since(self._bets[0][1] + _delay_us(), TICKS_AT_ONCE)
-        bets: list[tuple[int, int]] = []
+        recorded = recorder.ticks_since(self._bets[0].accepted_us + _delay_us(), TICKS_AT_ONCE)
+        bets: list[Waiting] = []
         ticks: list[TickRecord | None] = []
         for tick in recorded:
             self._assign(tick, bets, ticks)
@@ -93,7 +103,7 @@ class Unpriced:
 
     def _worth_a_look(self, now_us: int) -> bool:
         """A tick for the oldest bet is announced, or may have been recorded unannounced."""
-        due_us = self._bets[0][1] + _delay_us()
+        due_us = self._bets[0].accepted_us + _delay_us()
         newest = self._board.tick
         if newest is not None and newest.at_ms * clock.US_PER_MS >= due_us:
             return True
@@ -101,14 +111,14 @@ class Unpriced:
         return self._is_late(now_us) or (now_us >= due_us and not looked_lately)
 
     def _is_late(self, now_us: int) -> bool:
-        return self._bets[0][1] + _patience_us() < now_us
+        return self._bets[0].accepted_us + _patience_us() < now_us
 
     def _assign(
-        self, tick: TickRecord, bets: list[tuple[int, int]], ticks: list[TickRecord | None]
+        self, tick: TickRecord, bets: list[Waiting], ticks: list[TickRecord | None]
     ) -> None:
         at_us = tick.at_ms * clock.US_PER_MS
         while self._bets and len(bets) < LIMITS.price_batch:
-            accepted_us = self._bets[0][1]
+            accepted_us = self._bets[0].accepted_us
             if accepted_us + _delay_us() > at_us:
                 return
             bets.append(self._bets.popleft())
@@ -117,6 +127,14 @@ class Unpriced:
     def back(self, command: PriceBets) -> None:
         """Its batch was refused: price these bets again."""
         self._bets.extendleft(reversed(command.bets))
+
+
+def _waiting() -> list[Waiting]:
+    """The stored bets that are still accepted."""
+    with connection.cursor() as cursor:
+        cursor.execute(_WAITING)
+        rows = [(BetFacts(*row[:-3]), row[-3:]) for row in cursor.fetchall()]
+    return [Waiting(facts, facts.accepted_at, *owners) for facts, owners in rows]
 
 
 def _delay_us() -> int:
@@ -154,90 +172,70 @@ class PricingWork:
 
     def prefetch(self, book: Book) -> None:
         self._book = book
-        self._priced: list[BetRow] = []
-        self._balances: dict[int, int] = {}
-        ids = [bet_id for command in self._commands for bet_id in command.bet_ids]
-        book.cursor.execute(_LOAD, [msgspec.json.encode(ids).decode()])
-        rows = [BetRow(*row) for row in book.cursor.fetchall()]
-        self._rows = {row.id: row for row in rows}
-        book.load({row.wallet_id for row in self._rows.values()})
+        self._confirmed: list[tuple[Any, ...]] = []
+        self._rejected: list[tuple[Any, ...]] = []
+        self._told: list[Told] = []
+        bets = [bet for command in self._commands for bet in command.bets]
+        book.load({bet.wallet_id for bet in bets})
         self._liabilities = Liabilities(book)
-        keys = {row.session_key_id for row in self._rows.values() if row.session_key_id}
-        self._caps = Caps(book, keys)
+        self._caps = Caps(book, {bet.key_id for bet in bets if bet.key_id})
 
     def decide(self, command: Command) -> Outcome:
         """How many bets it priced."""
         assert isinstance(command, PriceBets)
-        quoted = self._quote(command)
-        for bet_id, tick in zip(command.bet_ids, command.ticks, strict=True):
-            row = self._rows[bet_id]
-            if row.status == Bet.Status.ACCEPTED:
-                self._price(row, tick, quoted.get(bet_id, 0))
-        return len(command.bet_ids)
+        rates_bps = _quote(command)
+        for bet, tick, rate_bps in zip(command.bets, command.ticks, rates_bps, strict=True):
+            self._price(bet, tick, rate_bps)
+        return len(command.bets)
 
-    def _quote(self, command: PriceBets) -> dict[int, int]:
-        """Each bet's rate at its tick, all bets of one tick at once; 0 = not offered."""
-        by_tick: dict[int, tuple[TickRecord, list[int]]] = {}
-        for bet_id, tick in zip(command.bet_ids, command.ticks, strict=True):
-            if tick is not None:
-                by_tick.setdefault(tick.seq, (tick, []))[1].append(bet_id)
-        quoted: dict[int, int] = {}
-        for tick, ids in by_tick.values():
-            cells = [_cell(self._rows[bet_id]) for bet_id in ids]
-            quoted.update(zip(ids, rates.cell_rates(cells, tick), strict=True))
-        return quoted
-
-    def _price(self, row: BetRow, tick: TickRecord | None, rate_bps: int) -> None:
+    def _price(self, bet: Waiting, tick: TickRecord | None, rate_bps: int) -> None:
+        _, _, column_start, low_cents, _, stake, min_rate_bps, *_ = bet.facts
         if tick is None:
-            self._reject(row, "price_stale", None)
-        elif rate_bps == 0 or rate_bps < row.min_rate_bps:
-            self._reject(row, "rate_moved", tick)
+            self._reject(bet, "price_stale", None)
+        elif rate_bps == 0 or rate_bps < min_rate_bps:
+            self._reject(bet, "rate_moved", tick)
         else:
-            payout = payout_micros(row.stake_micros, rate_bps)
-            if payout > self._liabilities.room_micros(row.column_start, row.low_cents):
-                self._reject(row, "limit_reached", tick)
+            payout = payout_micros(stake, rate_bps)
+            if self._liabilities.take(column_start, low_cents, payout):
+                self._confirm(bet, tick, rate_bps)
             else:
-                self._confirm(row, tick, rate_bps, payout)
+                self._reject(bet, "limit_reached", tick)
 
-    def _confirm(self, row: BetRow, tick: TickRecord, rate_bps: int, payout: int) -> None:
-        self._liabilities.add(row.column_start, row.low_cents, payout)
-        self._done(
-            row,
-            status="confirmed",
-            rate_bps=rate_bps,
-            pricing_tick=tick.seq,
-            confirmed_at=self._book.now_us,
-        )
-
-    def _reject(self, row: BetRow, reason: str, tick: TickRecord | None) -> None:
-        account = self._book.account(row.wallet_id)
-        house = self._book.account(row.house_id)
-        account.open_stake_micros -= row.stake_micros
-        self._book.move("REFUND", house, account, row.stake_micros, f"bet:{row.id}")
-        if row.session_key_id:
-            self._caps.use(row.session_key_id, -row.stake_micros)
-        self._done(row, status="rejected", reason=reason, pricing_tick=tick and tick.seq)
-
-    def _done(self, row: BetRow, **changes: Any) -> None:
-        account = self._book.account(row.wallet_id)
-        priced = row._replace(cursor=account.next_cursor(), **changes)
+    def _confirm(self, bet: Waiting, tick: TickRecord, rate_bps: int) -> None:
+        now_us = self._book.now_us
+        account = self._book.account(bet.wallet_id)
+        cursor = account.next_cursor()
         self._book.change(account)
-        self._rows[row.id] = priced
-        self._balances[row.id] = account.balance_micros
-        self._priced.append(priced)
+        bet_id, _, *cell, _, _, nonce, accepted_us, _, _, _ = bet.facts
+        self._confirmed.append((rate_bps, tick.seq, now_us, cursor, bet_id))
+        facts = (bet_id, "confirmed", *cell, rate_bps, None, nonce, accepted_us, now_us, None, "")
+        self._tell(account, "bet.confirmed", facts)
+
+    def _reject(self, bet: Waiting, reason: str, tick: TickRecord | None) -> None:
+        """Give the stake back, and the cell."""
+        account = self._book.account(bet.wallet_id)
+        house = self._book.account(bet.house_id)
+        cursor = account.next_cursor()
+        bet_id, _, *cell, nonce, accepted_us, _, _, _ = bet.facts
+        stake = bet.facts[_STAKE]
+        account.open_stake_micros -= stake
+        self._book.move("REFUND", house, account, stake, f"bet:{bet_id}")
+        if bet.key_id:
+            self._caps.use(bet.key_id, -stake)
+        self._rejected.append((reason, tick and tick.seq, cursor, bet_id))
+        facts = (bet_id, "rejected", *cell, nonce, accepted_us, None, None, reason)
+        self._tell(account, "bet.rejected", facts)
+
+    def _tell(self, account: Account, name: str, facts: Facts) -> None:
+        balance_micros = account.balance_micros
+        self._told.append(Event(account.id, name, account.cursor, balance_micros, facts))
 
     def persist(self) -> None:
-        cursor = self._book.cursor
-        if self._priced:
-            cursor.executemany(
-                _UPDATE,
-                [
-                    (r.status, r.reason, r.rate_bps, r.pricing_tick, r.confirmed_at, r.cursor, r.id)
-                    for r in self._priced
-                ],
-            )
-            if cursor.rowcount != len(self._priced):
-                raise Broken("a bet was priced outside the writer")
+        for statement, rows in ((_CONFIRM, self._confirmed), (_REJECT, self._rejected)):
+            if rows:
+                self._book.cursor.executemany(statement, rows)
+                if self._book.cursor.rowcount != len(rows):
+                    raise Broken("a bet was priced outside the writer")
         self._liabilities.persist()
         self._caps.persist()
 
@@ -246,12 +244,20 @@ class PricingWork:
             for command in self._commands:
                 self._unpriced.back(command)
             return []
-        told: list[Told] = [
-            Event(row.wallet_id, f"bet.{row.status}", row.cursor, self._balances[row.id], row.facts)
-            for row in self._priced
-        ]
-        return [*told, self._liabilities.notice()] if told else []
+        return [*self._told, self._liabilities.notice()] if self._told else []
 
 
-def _cell(row: BetRow) -> Cell:
-    return Cell(row.column_start, row.low_cents, row.high_cents)
+def _quote(command: PriceBets) -> list[int]:
+    """Each bet's rate at its tick, all bets of one tick at once; 0 = not offered."""
+    quoted = [0] * len(command.bets)
+    by_tick: dict[int, tuple[TickRecord, list[int]]] = {}
+    for place, tick in enumerate(command.ticks):
+        if tick is not None:
+            by_tick.setdefault(tick.seq, (tick, []))[1].append(place)
+    for tick, places in by_tick.values():
+        cells = [Cell(*command.bets[place].facts[_CELL]) for place in places]
+        distinct = list(dict.fromkeys(cells))  # many bets share a cell: each is computed once
+        rate_of = dict(zip(distinct, rates.cell_rates(distinct, tick), strict=True))
+        for place, cell in zip(places, cells, strict=True):
+            quoted[place] = rate_of[cell]
+    return quoted

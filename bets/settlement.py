@@ -11,7 +11,7 @@ import msgspec
 from bets.liabilities import Liabilities
 from bets.models import Bet, Settlement
 from bets.resolution import ColumnDecision, deflate_evidence, touches
-from bets.wire import COLUMNS, BetRow
+from bets.wire import FACTS, Facts
 from taptrading import clock
 from taptrading.errors import Broken, Refusal
 from taptrading.limits import LIMITS
@@ -21,8 +21,9 @@ from wallet.events import Event, Told
 from wallet.protocol import Command, Done, Outcome
 
 _LOAD: Final = (
-    f"SELECT {COLUMNS} FROM bets_bet"  # noqa: S608
-    " WHERE column_start = %s AND status = 'confirmed' ORDER BY id LIMIT %s"
+    f"SELECT wallet_id, house_id, {FACTS} FROM bets_bet"  # noqa: S608
+    " WHERE column_start = %s AND taken_low_cents IS NOT NULL AND resolved_at IS NULL"
+    " AND status = 'confirmed' ORDER BY id LIMIT %s"
 )
 _UPDATE: Final = (
     "UPDATE bets_bet SET status = %s, reason = %s, payout_micros = %s, resolved_at = %s,"
@@ -100,8 +101,8 @@ class SettlementWork:
     def prefetch(self, book: Book) -> None:
         self._book = book
         self._new: list[Settlement] = []
-        self._resolved: list[BetRow] = []
-        self._balances: dict[int, int] = {}
+        self._resolved: list[tuple[Any, ...]] = []
+        self._told: list[Told] = []
         columns = {
             c.column_start for c in self._commands if isinstance(c, DecideColumn | SettleBets)
         }
@@ -111,12 +112,13 @@ class SettlementWork:
             for c in self._commands
             if isinstance(c, SettleBets)
         }
-        book.load({row.wallet_id for rows in self._bets.values() for row in rows})
+        book.load({wallet_id for rows in self._bets.values() for wallet_id, *_ in rows})
         self._liabilities = Liabilities(book)
 
-    def _confirmed(self, column_start: int) -> list[BetRow]:
+    def _confirmed(self, column_start: int) -> list[tuple[Any, ...]]:
         self._book.cursor.execute(_LOAD, [column_start, LIMITS.settle_batch])
-        return [BetRow(*row) for row in self._book.cursor.fetchall()]
+        rows: list[tuple[Any, ...]] = self._book.cursor.fetchall()
+        return rows
 
     def decide(self, command: Command) -> Outcome:
         if isinstance(command, DecideColumn):
@@ -141,45 +143,36 @@ class SettlementWork:
             self._resolve(row, decision)
         return Settled(len(rows))
 
-    def _resolve(self, row: BetRow, decision: Settlement) -> None:
+    def _resolve(self, row: tuple[Any, ...], decision: Settlement) -> None:
         """Pay one bet by the stored decision."""
-        assert row.rate_bps is not None
-        account = self._book.account(row.wallet_id)
-        house = self._book.account(row.house_id)
-        potential = payout_micros(row.stake_micros, row.rate_bps)
-        account.open_stake_micros -= row.stake_micros
-        self._liabilities.add(row.column_start, row.low_cents, -potential)
+        wallet_id, house_id, bet_id, _, *cell, min_rate, rate_bps, _, nonce, at, priced, _, _ = row
+        column_start, low_cents, high_cents, stake = cell
+        account = self._book.account(wallet_id)
+        potential = payout_micros(stake, rate_bps)
+        account.open_stake_micros -= stake
+        self._liabilities.release(column_start, low_cents, potential)
         if decision.low_cents is None or decision.high_cents is None:
-            status, reason, paid = "void", decision.reason, row.stake_micros
-            self._book.move("REFUND", house, account, paid, f"bet:{row.id}")
-        elif touches(decision.low_cents, decision.high_cents, row.low_cents, row.high_cents):
-            status, reason, paid = "won", "", potential
-            self._book.move("PAYOUT", house, account, paid, f"bet:{row.id}")
+            kind, status, reason, paid = "REFUND", "void", decision.reason, stake
+        elif touches(decision.low_cents, decision.high_cents, low_cents, high_cents):
+            kind, status, reason, paid = "PAYOUT", "won", "", potential
         else:
-            status, reason, paid = "lost", "", 0
+            kind, status, reason, paid = "", "lost", "", 0
+        if paid:
+            house = self._book.account(house_id)
+            self._book.move(kind, house, account, paid, f"bet:{bet_id}")
         self._book.change(account)
-        self._balances[row.id] = account.balance_micros
-        self._resolved.append(
-            row._replace(
-                status=status,
-                reason=reason,
-                payout_micros=paid,
-                resolved_at=self._book.now_us,
-                cursor=account.next_cursor(),
-            )
+        cursor, now_us = account.next_cursor(), self._book.now_us
+        self._resolved.append((status, reason, paid, now_us, cursor, bet_id))
+        facts: Facts = (
+            *(bet_id, status, *cell, min_rate, rate_bps, paid, nonce, at, priced, now_us, reason),
         )
+        self._told.append(Event(wallet_id, "bet.resolved", cursor, account.balance_micros, facts))
 
     def persist(self) -> None:
         Settlement.objects.bulk_create(self._new)
         if self._resolved:
             cursor = self._book.cursor
-            cursor.executemany(
-                _UPDATE,
-                [
-                    (r.status, r.reason, r.payout_micros, r.resolved_at, r.cursor, r.id)
-                    for r in self._resolved
-                ],
-            )
+            cursor.executemany(_UPDATE, self._resolved)
             if cursor.rowcount != len(self._resolved):
                 raise Broken("a bet was resolved outside the writer")
         self._liabilities.persist()
@@ -187,19 +180,13 @@ class SettlementWork:
     def finish(self, outcomes: list[Outcome], committed: bool) -> list[Told]:
         if not committed or not self._resolved:
             return []
-        told: list[Told] = [
-            Event(row.wallet_id, "bet.resolved", row.cursor, self._balances[row.id], row.facts)
-            for row in self._resolved
-        ]
-        return [*told, self._liabilities.notice()]
+        return [*self._told, self._liabilities.notice()]
 
 
 def closed_columns(now_us: int) -> list[int]:
     """Columns that may be due: those with bets to resolve, and the recent ones undecided."""
     end = (now_us // clock.US_PER_S) // LIMITS.column_s * LIMITS.column_s
-    with_bets = Bet.objects.filter(
-        status=Bet.Status.CONFIRMED, column_start__lte=end - LIMITS.column_s
-    )
+    with_bets = Bet.objects.open().filter(column_start__lte=end - LIMITS.column_s)
     back_s = 2 * LIMITS.recording_patience_ms // 1_000
     recent = range(end - back_s // LIMITS.column_s * LIMITS.column_s, end, LIMITS.column_s)
     decided = set(

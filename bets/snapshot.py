@@ -8,12 +8,16 @@ from bets.models import Bet
 from bets.wire import bet_json
 from taptrading import clock
 from taptrading.limits import LIMITS
+from wallet.ids import first_id_at
 from wallet.models import Wallet
 
 _OPEN: Final = (Bet.Status.ACCEPTED, Bet.Status.CONFIRMED)
 _TRIES: Final = 5
-# A bet's column is decided this long after its end at the latest, unless the worker is down.
-_DECIDED_AFTER_S: Final = LIMITS.recording_patience_ms // 1_000 + 2 * LIMITS.column_s
+# A bet is decided this long after its acceptance at the latest, unless the worker is down: its
+# column is on the grid then, and is decided this long after its end.
+_OPEN_S: Final = (
+    LIMITS.columns * LIMITS.column_s + LIMITS.recording_patience_ms // 1_000 + 2 * LIMITS.column_s
+)
 _MISSED_SEARCH: Final = 5 * LIMITS.snapshot_bets
 
 
@@ -52,12 +56,8 @@ def _open(wallet_id: int, state: _State) -> list[Bet]:
     if state.open_stake_micros == 0:
         return []
     every = Bet.objects.filter(wallet_id=wallet_id, status__in=_OPEN)
-    # The index of cells finds the recent ones without a walk through the wallet's history.
-    recent = _newest(
-        every.exclude(status=Bet.Status.REJECTED).filter(
-            column_start__gte=clock.now_s() - _DECIDED_AFTER_S
-        )
-    )
+    # Without a walk through the wallet's history: its recent bets, by their ids.
+    recent = _newest(every.filter(id__gte=first_id_at(clock.now_us() - _OPEN_S * clock.US_PER_S)))
     if sum(bet.stake_micros for bet in recent) >= state.open_stake_micros:
         return recent
     return _newest(every)

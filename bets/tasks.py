@@ -59,4 +59,4 @@ def _pay(column_start: int) -> int:
 
 
 def _bets(column_start: int) -> QuerySet[Bet]:
-    return Bet.objects.filter(column_start=column_start, status=Bet.Status.CONFIRMED)
+    return Bet.objects.open().filter(column_start=column_start, status=Bet.Status.CONFIRMED)

@@ -1,5 +1,4 @@
-"""A bet as rows, as facts and as the contract's JSON: one form for REST, sockets, receipts and
-the writer."""
+"""A bet as facts and as JSON: one form for REST, sockets, receipts and the writer."""
 
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
@@ -11,9 +10,11 @@ from taptrading.money import payout_micros
 
 
 class BetFacts(NamedTuple):
-    """What the contract says of a bet; times in microseconds, nonce as 32 digits.
+    """What the contract says of a bet, in the order of FACTS; times in microseconds, nonce as 32
+    digits.
 
-    It travels between processes as an array of these values: who shows it makes it readable.
+    It travels between processes as an array of these values: who shows it makes it readable. The
+    writer makes plain tuples of this form, one a change: `Facts`.
     """
 
     id: int
@@ -51,38 +52,8 @@ class BetFacts(NamedTuple):
         }
 
 
-class BetRow(NamedTuple):
-    """One row of bets_bet in the order of COLUMNS, which ends with the facts."""
-
-    wallet_id: int
-    house_id: int
-    session_key_id: int | None
-    timestamp: int
-    signature: bytes
-    pricing_tick: int | None
-    cursor: int
-    id: int
-    status: str
-    column_start: int
-    low_cents: int
-    high_cents: int
-    stake_micros: int
-    min_rate_bps: int
-    rate_bps: int | None
-    payout_micros: int | None
-    nonce: str
-    accepted_at: int
-    confirmed_at: int | None
-    resolved_at: int | None
-    reason: str
-
-    @property
-    def facts(self) -> BetFacts:
-        return BetFacts._make(self[_FACTS:])
-
-
-COLUMNS: Final = ", ".join(BetRow._fields)
-_FACTS: Final = len(BetRow._fields) - len(BetFacts._fields)
+Facts = tuple[Any, ...]
+FACTS: Final = ", ".join(BetFacts._fields)  # the columns
 
 # Times of a batch are all the same: the text of one serves its neighbours.
 iso: Final = lru_cache(maxsize=256)(clock.iso_ms)

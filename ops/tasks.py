@@ -39,21 +39,14 @@ def _oldest_tick_us(now_us: int) -> int:
     """Ticks before this are past their time, no undecided bet needs them, and the newest one,
     from which the numbering goes on, is not among them."""
     retained_us = now_us - LIMITS.tick_retention_s * clock.US_PER_S
-    undecided: list[int | None] = [
-        bets.aggregate(first=Min("column_start"))["first"]
-        for bets in (
-            Bet.objects.filter(status=Bet.Status.ACCEPTED),
-            Bet.objects.filter(status=Bet.Status.CONFIRMED),
-        )
-    ]
-    needed_us = [
-        (column_start - LIMITS.columns * LIMITS.column_s - _TICK_PADDING_S) * clock.US_PER_S
-        for column_start in undecided
-        if column_start is not None
-    ]
+    undecided: int | None = Bet.objects.open().aggregate(first=Min("column_start"))["first"]
+    needed_us = retained_us
+    if undecided is not None:
+        needed_s = undecided - LIMITS.columns * LIMITS.column_s - _TICK_PADDING_S
+        needed_us = needed_s * clock.US_PER_S
     newest = Tick.objects.order_by("-seq").values_list("at", flat=True).first()
-    newest_us = [] if newest is None else [clock.to_us(newest)]
-    return min([retained_us, *needed_us, *newest_us])
+    newest_us = retained_us if newest is None else clock.to_us(newest)
+    return min(retained_us, needed_us, newest_us)
 
 
 def _remove(rows: QuerySet[Any, Any]) -> int:

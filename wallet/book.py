@@ -169,19 +169,11 @@ class Book:
         credit.balance_micros += amount
         self._changed[debit.id] = debit
         self._changed[credit.id] = credit
-        entry_id = self._ids.next(self.now_us)
+        now_us = self.now_us
+        entry_id = self._ids.next(now_us)
+        after = (debit.balance_micros, credit.balance_micros)
         self.entries.append(
-            Entry(
-                entry_id,
-                debit.id,
-                credit.id,
-                amount,
-                kind,
-                reference,
-                debit.balance_micros,
-                credit.balance_micros,
-                self.now_us,
-            )
+            Entry(entry_id, debit.id, credit.id, amount, kind, reference, *after, now_us)
         )
         return entry_id
 
@@ -210,13 +202,13 @@ class Book:
         )
 
 
-def _update(account: Account) -> tuple[int, int, int, int, bool, int, int]:
+def _update(account: Account) -> tuple[int, int, int, int, int, int, int]:
     return (
         account.balance_micros - account.before_micros,
         account.held_micros,
         account.open_stake_micros,
         account.cursor,
-        account.frozen,
+        int(account.frozen),  # the driver binds an int at once; for a bool it asks around first
         account.id,
         account.before_micros,
     )

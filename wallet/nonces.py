@@ -8,7 +8,7 @@ The database's UNIQUE (wallet, nonce) has the last word; Redis only spares it th
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 import redis
@@ -19,47 +19,55 @@ from taptrading.errors import DependencyError, Refusal
 from taptrading.limits import LIMITS
 
 # GCRA: one number a wallet, the time at which its bucket is full again, in microseconds.
+# Each bet's answer is the place of its word (0: none, -1: over the limit), remaining, wait.
 _ADMIT: Final = """
 local now, interval, burst = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local ttl, node = ARGV[4], ARGV[5]
-local answer = {}
-for i = 6, #ARGV, 2 do
-  local rate, nonce = 'tap:rate:' .. ARGV[i], 'tap:nonce:' .. ARGV[i] .. ':' .. ARGV[i + 1]
-  local full_at = math.max(tonumber(redis.call('GET', rate) or '0'), now)
-  local after = full_at + interval
+local ttl, node, bets = ARGV[4], ARGV[5], cmsgpack.unpack(ARGV[6])
+local call, ceil, floor, max, format = redis.call, math.ceil, math.floor, math.max, string.format
+local answers, words = {}, {}
+for i = 1, #bets, 2 do
+  local rate = 'tap:rate:' .. bets[i]
+  local after = max(tonumber(call('GET', rate) or '0'), now) + interval
   local spare = burst * interval - (after - now)
   if spare < 0 then
-    answer[#answer + 1] = 'limited'
-    answer[#answer + 1] = 0
-    answer[#answer + 1] = math.ceil(-spare)
+    answers[(i + 1) / 2] = {-1, 0, ceil(-spare)}
   else
-    local px = math.max(1, math.ceil((after - now) / 1000))
-    redis.call('SET', rate, string.format('%.0f', after), 'PX', px)
-    local mine = redis.call('SET', nonce, node, 'NX', 'PX', ttl)
-    answer[#answer + 1] = mine and '' or redis.call('GET', nonce)
-    answer[#answer + 1] = math.floor(spare / interval)
-    answer[#answer + 1] = math.ceil(after - now)
+    local px = max(1, ceil((after - now) / 1000))
+    call('SET', rate, format('%.0f', after), 'PX', px)
+    local nonce = 'tap:nonce:' .. bets[i] .. ':' .. bets[i + 1]
+    local word = 0
+    if not call('SET', nonce, node, 'NX', 'PX', ttl) then
+      word = #words + 1
+      words[word] = call('GET', nonce)
+    end
+    answers[(i + 1) / 2] = {word, floor(spare / interval), ceil(after - now)}
   end
 end
-return answer
+return {cmsgpack.pack(answers), words}
 """
 
 _REFUSED: Final = b"!"
 _PAUSE_US: Final = 500_000
 _encode: Final = msgspec.msgpack.Encoder().encode
+_decode_answers: Final = msgspec.msgpack.Decoder(list[tuple[int, int, int]]).decode
 _decode: Final = msgspec.msgpack.Decoder(tuple[int, Refusal]).decode
 
 
-class Claim(NamedTuple):
+class Claim(Protocol):
     """A bet's nonce. `digest` tells its request from others with the same nonce."""
 
-    wallet_id: int
-    nonce: str
-    digest: int
+    @property
+    def wallet_id(self) -> int: ...
 
     @property
-    def key(self) -> str:
-        return f"tap:nonce:{self.wallet_id}:{self.nonce}"
+    def nonce(self) -> str: ...
+
+    @property
+    def digest(self) -> int: ...
+
+
+def _key(bet: Claim) -> str:
+    return f"tap:nonce:{bet.wallet_id}:{bet.nonce}"
 
 
 class Admitted(NamedTuple):
@@ -86,29 +94,21 @@ class Nonces:
     def admit(self, bets: Sequence[Claim], now_us: int) -> list[Admitted]:
         """What Redis says of each, in order. Raises DependencyError."""
         interval_us = 1_000_000 / max(LIMITS.bet_rate_per_s, 1)
-        head: list[int | float | str] = [
-            now_us,
-            interval_us,
-            LIMITS.bet_burst,
-            LIMITS.nonce_ttl_s * 1_000,
-            self._node,
-        ]
-        flat: list[int | str] = [part for bet in bets for part in (bet.wallet_id, bet.nonce)]
-        answer = self._ask(lambda: self._script(args=[*head, *flat]))
+        head = (now_us, interval_us, LIMITS.bet_burst, LIMITS.nonce_ttl_s * 1_000, self._node)
+        # Ids as text: numbers are floating-point ones over there.
+        packed = _encode([part for bet in bets for part in (str(bet.wallet_id), bet.nonce)])
+        answers, words = self._ask(lambda: self._script(args=[*head, packed]))
         return [
-            self._admitted(bet, word, remaining, wait_us)
-            for bet, word, remaining, wait_us in zip(
-                bets, answer[::3], answer[1::3], answer[2::3], strict=True
-            )
+            self._admitted(bet, words[word - 1], remaining, wait_us)
+            if word > 0
+            else Admitted(_limited(wait_us) if word else None, remaining, wait_us)
+            for bet, (word, remaining, wait_us) in zip(bets, _decode_answers(answers), strict=True)
         ]
 
     def _admitted(self, bet: Claim, word: bytes, remaining: int, wait_us: int) -> Admitted:
-        if word == b"limited":
-            refusal = Refusal("rate_limited", {"retry_after_ms": -(-wait_us // 1_000)})
-            return Admitted(refusal, 0, wait_us)
         if word.startswith(_REFUSED):
-            return Admitted(_remembered(word[1:], bet.digest), remaining, wait_us)
-        # Free, or ours from before a crash, or another node's: the database knows.
+            return Admitted(_remembered(word[1:], bet), remaining, wait_us)
+        # Ours from before a crash, or another node's: the database knows.
         return Admitted(None, remaining, wait_us)
 
     def settle(self, give_back: Iterable[Claim], refused: Iterable[tuple[Claim, Refusal]]) -> None:
@@ -117,9 +117,9 @@ class Nonces:
         ttl_ms = LIMITS.nonce_ttl_s * 1_000
         pipeline = self._redis.pipeline(transaction=False)
         for bet in give_back:
-            pipeline.delete(bet.key)
+            pipeline.delete(_key(bet))
         for bet, refusal in refused:
-            pipeline.set(bet.key, _REFUSED + _encode((bet.digest, refusal)), px=ttl_ms)
+            pipeline.set(_key(bet), _REFUSED + _encode((bet.digest, refusal)), px=ttl_ms)
         if len(pipeline):
             try:
                 self._ask(pipeline.execute)
@@ -136,13 +136,17 @@ class Nonces:
             raise DependencyError(f"Redis is away: {error}") from error
 
 
-def _remembered(stored: bytes, digest: int) -> Refusal | None:
+def _limited(wait_us: int) -> Refusal:
+    return Refusal("rate_limited", {"retry_after_ms": -(-wait_us // 1_000)})
+
+
+def _remembered(stored: bytes, bet: Claim) -> Refusal | None:
     """The refusal that the same request was given before."""
     try:
         of, refusal = _decode(stored)
     except msgspec.MsgspecError:  # of another version of this program
         return None
-    if of != digest:
+    if of != bet.digest:
         return None
     message = f"{refusal.sentence} It was refused before: sign it again with a new nonce."
     return Refusal(refusal.code, {**refusal.detail, "repeated": True}, message)

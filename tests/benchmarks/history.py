@@ -43,7 +43,8 @@ _DAY_S: Final = 86_400
 _SIGNATURE: Final = bytes(64) + b"\x1b"
 
 _BET_COLUMNS: Final = (
-    "id, wallet_id, house_id, column_start, low_cents, high_cents, stake_micros, min_rate_bps,"
+    "id, wallet_id, house_id, column_start, low_cents, high_cents, taken_low_cents, stake_micros,"
+    " min_rate_bps,"
     " nonce, timestamp, signature, status, reason, rate_bps, pricing_tick, payout_micros, cursor,"
     " accepted_at, confirmed_at, resolved_at"
 )
@@ -240,7 +241,8 @@ class _Author:
             rows.append(
                 (
                     *(bet_id, wallet_id, HOUSE, column_start),
-                    *(low_cents, low_cents + LIMITS.band_cents, stake, _RATE_BPS - 100),
+                    *(low_cents, low_cents + LIMITS.band_cents),
+                    *(None if ending[0] == "rejected" else low_cents, stake, _RATE_BPS - 100),
                     *(self._random.randbytes(16).hex(), now_us // 1_000_000, _SIGNATURE),
                     *ending,
                 )

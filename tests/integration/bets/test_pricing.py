@@ -139,7 +139,8 @@ def test_restarted_writer_prices_by_the_tick_recorded_meanwhile(
     now.advance(60)
     due = Unpriced(Board()).take_due(now.us)
     assert due is not None
-    assert (due.bet_ids, [t and t.seq for t in due.ticks]) == ([bet.pk], [tick.seq])
+    assert [waiting.facts[0] for waiting in due.bets] == [bet.pk]
+    assert [t and t.seq for t in due.ticks] == [tick.seq]
 
 
 def test_limit_reached_is_decided_in_order_of_acceptance(

@@ -130,7 +130,7 @@ def test_snapshot_when_the_history_is_long_is_bounded(
     assert ids(snapshot(trader.pk, 1)["missed"]) == ["5", "4"]
 
 
-def test_snapshot_when_bets_are_recent_finds_them_by_the_index_of_cells(
+def test_snapshot_when_bets_are_recent_finds_them_by_their_ids(
     trader: Wallet, place: Callable[..., dict[str, Any]]
 ) -> None:
     place()
@@ -142,4 +142,4 @@ def test_snapshot_when_bets_are_recent_finds_them_by_the_index_of_cells(
     with connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN QUERY PLAN {asked}")
         plan = cursor.fetchall()
-    assert "bet_one_per_cell (wallet_id=? AND column_start>?)" in plan[0][3]
+    assert "bet_wallet (wallet_id=? AND id>?)" in plan[0][3]

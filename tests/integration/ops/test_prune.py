@@ -83,7 +83,7 @@ def test_prune_when_a_bet_is_undecided_then_the_ticks_of_its_column_stay(
     factories.tick(feed_board)
 
     assert tasks.prune()["ticks"] == 0
-    Bet.objects.update(status=Bet.Status.VOID)
+    Bet.objects.update(status=Bet.Status.VOID, resolved_at=clock.now())
     assert tasks.prune()["ticks"] == 1
 
 

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import pytest
 import redis
@@ -10,7 +11,7 @@ from taptrading.errors import DependencyError, Refusal
 from taptrading.limits import LIMITS
 from tests.fakes import ManualClock
 from tests.servers import Valkey, valkey_server
-from wallet.nonces import Claim, Nonces
+from wallet.nonces import Nonces
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +34,12 @@ def nonces(store: "redis.Redis") -> Nonces:
 
 def fresh() -> str:
     return uuid.uuid4().hex
+
+
+class Claim(NamedTuple):
+    wallet_id: int
+    nonce: str
+    digest: int
 
 
 def bet(wallet_id: int, nonce: str = "", digest: int = 1) -> Claim:
