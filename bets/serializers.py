@@ -1,20 +1,19 @@
 """What the game's resources give: forms of the contract."""
 
-from typing import Any
-
 from rest_framework import serializers
 
-from bets.models import Bet, Settlement
-from bets.wire import bet_json
-from wallet.serializers import RangeQuery
+from bets.models import Bet
+from bets.settled import SettlementRow
+from bets.wire import BetFacts
+from wallet.serializers import RangeQuery, RowOutput
 
 
 class BetQuery(RangeQuery):
     status = serializers.ChoiceField(Bet.Status.choices, required=False)
 
 
-class BetOutput(serializers.Serializer[Any]):
-    """The fields say what `bet_json` gives; it alone makes it."""
+class BetOutput(RowOutput):
+    row = BetFacts
 
     bet_id = serializers.CharField()
     status = serializers.ChoiceField(Bet.Status.choices)
@@ -30,11 +29,10 @@ class BetOutput(serializers.Serializer[Any]):
     resolved_at = serializers.CharField(allow_null=True)
     reason = serializers.CharField(allow_null=True)
 
-    def to_representation(self, instance: Bet) -> dict[str, Any]:
-        return bet_json(instance)
 
+class SettlementOutput(RowOutput):
+    row = SettlementRow
 
-class SettlementOutput(serializers.Serializer[Any]):
     column_start = serializers.IntegerField()
     state = serializers.ChoiceField(["open", "settled", "void"])
     open_cents = serializers.IntegerField(allow_null=True)
@@ -43,17 +41,9 @@ class SettlementOutput(serializers.Serializer[Any]):
     close_cents = serializers.IntegerField(allow_null=True)
     ticks = serializers.IntegerField(help_text="Vertices of the path.")
     max_gap_ms = serializers.IntegerField(allow_null=True)
-    sources = serializers.SerializerMethodField()
-    ticks_sha256 = serializers.SerializerMethodField(
-        help_text="Of the vertices, one `<at_ms> <price_cents>` a line; null while open."
+    sources = serializers.ListField(child=serializers.CharField())
+    ticks_sha256 = serializers.CharField(
+        allow_null=True,
+        help_text="Of the vertices, one `<at_ms> <price_cents>` a line; null while open.",
     )
-    reason = serializers.SerializerMethodField()
-
-    def get_sources(self, settlement: Settlement) -> list[str]:
-        return settlement.sources.split(",") if settlement.sources else []
-
-    def get_ticks_sha256(self, settlement: Settlement) -> str | None:
-        return settlement.ticks_sha256 or None
-
-    def get_reason(self, settlement: Settlement) -> str | None:
-        return settlement.reason or None
+    reason = serializers.CharField(allow_null=True)

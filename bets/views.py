@@ -3,7 +3,7 @@
 Placing is not here: see endpoint.py. Config, status, price and grid: see reads.py.
 """
 
-from typing import Any
+from typing import Any, Final
 
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -13,34 +13,41 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from bets.models import Bet, Settlement
+from bets.models import Bet
 from bets.serializers import BetOutput, BetQuery, SettlementOutput
+from bets.settled import SettlementRow, decided
+from bets.wire import BetFacts
 from taptrading import clock
 from taptrading.api import error_responses
 from taptrading.errors import ApiError
 from taptrading.limits import LIMITS
+from taptrading.rows import Condition, Rows
 from wallet import ids, signing
 from wallet.authentication import trader_of
 from wallet.openapi import FROM_TO
 
 # Ids run ahead of the clock by no more than this, even if the clock was set back by hours.
-_ID_LEAD_US = 86_400 * clock.US_PER_S
+_ID_LEAD_US: Final = 86_400 * clock.US_PER_S
+_BETS: Final = Rows("bets_bet", BetFacts)
+# A decision stands for ever; an hour is what a cache would be good for.
+_FOR_EVER: Final = {"Cache-Control": "public, max-age=3600, immutable"}
 
 
 class BetsView(ListAPIView[Bet]):
     serializer_class = BetOutput
 
     def get_queryset(self) -> Any:
-        query = BetQuery(data=self.request.query_params)
-        query.is_valid(raise_exception=True)
-        bets = Bet.objects.filter(wallet_id=trader_of(self.request).wallet_id)
-        if status := query.validated_data.get("status"):
-            bets = bets.filter(status=status)
+        query = BetQuery.asked(self.request)
+        bets = _bets_of(self.request)
+        if status := query.get("status"):
+            bets = bets.where(("status = %s", status))
         # Ids grow with time, so the index on (wallet, id) bounds what accepted_at then decides.
-        if (from_us := query.validated_data.get("from")) is not None:
-            bets = bets.filter(id__gte=ids.first_id_at(from_us), accepted_at__gte=from_us)
-        if (to_us := query.validated_data.get("to")) is not None:
-            bets = bets.filter(id__lt=ids.first_id_at(to_us + _ID_LEAD_US), accepted_at__lt=to_us)
+        if (from_us := query.get("from")) is not None:
+            first_id = ids.first_id_at(from_us)
+            bets = bets.where(("id >= %s", first_id), ("accepted_at >= %s", from_us))
+        if (to_us := query.get("to")) is not None:
+            end_id = ids.first_id_at(to_us + _ID_LEAD_US)
+            bets = bets.where(("id < %s", end_id), ("accepted_at < %s", to_us))
         return bets
 
     @extend_schema(
@@ -64,7 +71,7 @@ class BetView(APIView):
     )
     def get(self, request: Request, bet_id: int) -> Response:
         """One bet of this wallet."""
-        return _one(request, pk=bet_id)
+        return _one(request, ("id = %s", bet_id))
 
 
 class BetByNonceView(APIView):
@@ -80,11 +87,15 @@ class BetByNonceView(APIView):
         """The bet of this nonce; not_found is final 40 s after the bet's timestamp."""
         if signing.parse_nonce(nonce) is None:
             raise ApiError("invalid_request", "A nonce is a lower-case hyphenated UUID.")
-        return _one(request, nonce=nonce)
+        return _one(request, ("nonce = %s", nonce.replace("-", "")))
 
 
-def _one(request: Request, **which: Any) -> Response:
-    bet = Bet.objects.filter(wallet_id=trader_of(request).wallet_id, **which).first()
+def _bets_of(request: Request) -> Rows[BetFacts]:
+    return _BETS.where(("wallet_id = %s", trader_of(request).wallet_id))
+
+
+def _one(request: Request, which: Condition) -> Response:
+    bet = _bets_of(request).where(which).one()
     if bet is None:
         raise ApiError("not_found")
     return Response(BetOutput(bet).data)
@@ -102,17 +113,17 @@ class SettlementView(APIView):
         """The decision about a column and its evidence; `open` while there is none."""
         if column_start % LIMITS.column_s:
             raise ApiError("invalid_request", "No column starts at that second.")
-        decided = Settlement.objects.filter(pk=column_start).defer("evidence").first()
-        if decided is None:
-            decided = _undecided(column_start)
-        return Response(SettlementOutput(decided).data)
+        row = decided(column_start)
+        if row is None:
+            return Response(SettlementOutput(_undecided(column_start)).data)
+        return Response(SettlementOutput(row).data, headers=_FOR_EVER)
 
 
-def _undecided(column_start: int) -> Settlement:
+def _undecided(column_start: int) -> SettlementRow:
     """An open column: ahead, running, or waiting for its last tick or its bets' settlement."""
     waits_s = LIMITS.column_s + 2 * LIMITS.recording_patience_ms // 1_000
     waiting = column_start + waits_s > clock.now_s()
     unpaid = Bet.objects.filter(column_start=column_start, status=Bet.Status.CONFIRMED)
     if not waiting and not unpaid.exists():
         raise ApiError("not_found", "No tick was recorded and no bet made on that column.")
-    return Settlement(column_start=column_start, state="open", ticks=0, ticks_sha256="")
+    return SettlementRow(column_start, "open")

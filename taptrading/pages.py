@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from django.db.models import Model, QuerySet
 from django.urls import register_converter
 from rest_framework.pagination import BasePagination
 from rest_framework.request import Request
@@ -12,8 +11,9 @@ from rest_framework.response import Response
 from taptrading.errors import ApiError
 from taptrading.limits import LIMITS
 from taptrading.money import MAX_INT
+from taptrading.rows import Rows
 
-Row = TypeVar("Row")
+R = TypeVar("R")
 
 
 class PageRequest(NamedTuple):
@@ -29,8 +29,8 @@ class PageRequest(NamedTuple):
         return cls(limit or LIMITS.page_default, _query_int(request, "before", MAX_INT, None))
 
     def cut(
-        self, request: Request, rows: Sequence[Row], id_of: Callable[[Row], int]
-    ) -> tuple[Sequence[Row], str | None]:
+        self, request: Request, rows: Sequence[R], id_of: Callable[[R], int]
+    ) -> tuple[Sequence[R], str | None]:
         """At most `limit` of `limit + 1` rows, and the relative URL of the next page."""
         if len(rows) <= self.limit:
             return rows, None
@@ -50,19 +50,17 @@ def _query_int(request: Request, name: str, most: int, default: int | None) -> i
 
 
 class CursorPage(BasePagination):
-    """Pages of a queryset by descending primary key, which is time-ordered: a walk down an index,
-    as quick on the last page as on the first."""
+    """Pages of rows by descending id, which is time-ordered: a walk down an index, as quick on the
+    last page as on the first."""
 
     next_url: str | None = None
 
     def paginate_queryset(  # type: ignore[override]
-        self, queryset: QuerySet[Model, Any], request: Request, view: Any = None
+        self, queryset: Rows[Any], request: Request, view: Any = None
     ) -> list[Any]:
         page = PageRequest.of(request)
-        rows = queryset.order_by("-pk")
-        if page.before is not None:
-            rows = rows.filter(pk__lt=page.before)
-        kept, self.next_url = page.cut(request, list(rows[: page.limit + 1]), lambda row: row.pk)
+        rows = queryset.newest(page.limit + 1, page.before)
+        kept, self.next_url = page.cut(request, rows, lambda row: row.id)
         return list(kept)
 
     def get_paginated_response(self, data: Any) -> Response:

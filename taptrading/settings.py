@@ -121,12 +121,12 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "taptrading.api.RequestIdMiddleware",
     "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
-    "django.contrib.sessions.middleware.SessionMiddleware",
+    "taptrading.middleware.StaticFiles",
+    "taptrading.middleware.StaffSessions",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "django.contrib.messages.middleware.MessageMiddleware",
+    "taptrading.middleware.Staff",
+    "taptrading.middleware.Messages",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 ROOT_URLCONF = "taptrading.urls"
@@ -199,7 +199,7 @@ REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["wallet.authentication.SessionTokenAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["taptrading.api.SignedIn"],
     "DEFAULT_PARSER_CLASSES": ["taptrading.api.StrictJSONParser"],
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_RENDERER_CLASSES": ["taptrading.render.FastJSONRenderer"],
     "DEFAULT_PAGINATION_CLASS": "taptrading.pages.CursorPage",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "taptrading.api.exception_handler",

@@ -6,6 +6,8 @@ runs full carries into the next millisecond. The platform's own wallets have fix
 
 from typing import Final
 
+from taptrading.money import MAX_INT
+
 CUSTODY: Final = 1
 HOLD: Final = 2
 HOUSE: Final = 3
@@ -34,5 +36,6 @@ class IdMint:
 
 
 def first_id_at(at_us: int) -> int:
-    """The smallest id that could have been minted at or after this instant."""
-    return max((at_us // 1_000 - _EPOCH_MS) << _TIME_SHIFT, 0)
+    """The smallest id that could have been minted at or after this instant; one that none reaches
+    when the instant is beyond the last that an id can tell."""
+    return min(max((at_us // 1_000 - _EPOCH_MS) << _TIME_SHIFT, 0), MAX_INT)

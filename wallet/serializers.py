@@ -1,17 +1,21 @@
 """What wallet's resources take and give: names, types and forms of the contract."""
 
-from datetime import datetime
 from typing import Any, Final
 
-from django.conf import settings
+from django.db.models import Model
 from django.http import QueryDict
 from rest_framework import serializers
+from rest_framework.request import Request
 
-from taptrading import clock, rfc3339
+from taptrading import rfc3339
 from taptrading.limits import LIMITS
+from taptrading.rows import row_of
 from taptrading.strict import IntField, StrictSerializer, TextField
 from wallet import signing
+from wallet.authentication import trader_of
 from wallet.eip4361 import MESSAGE_CHARACTERS_MAX
+from wallet.history import LedgerLine
+from wallet.listing import DepositRow, SessionKeyRow, WalletRow, WithdrawalRow
 from wallet.models import Deposit, LedgerEntry, SessionKey, Withdrawal
 
 # Far above any real event, far below what would overflow a balance.
@@ -69,7 +73,7 @@ class LabelField(TextField):
 
 
 class TimeField(serializers.CharField):
-    """Aware datetime out as the wire has it; RFC 3339 text in -> us."""
+    """RFC 3339 text -> us."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"help_text": _TIME, "trim_whitespace": False, **options})
@@ -79,9 +83,6 @@ class TimeField(serializers.CharField):
         if at_us is None:
             raise serializers.ValidationError("A time is RFC 3339 with an offset.")
         return at_us
-
-    def to_representation(self, value: datetime) -> str:  # type: ignore[override]
-        return clock.iso_ms(clock.to_us(value))
 
 
 class IdField(serializers.CharField):
@@ -99,6 +100,20 @@ class RangeQuery(serializers.Serializer[Any]):
     def to_internal_value(self, data: Any) -> Any:
         # Of a QueryDict REST framework takes an empty value for none at all.
         return super().to_internal_value(data.dict() if isinstance(data, QueryDict) else data)
+
+    @classmethod
+    def asked(cls, request: Request) -> dict[str, Any]:
+        """What the request asks for. Raises ValidationError.
+
+        Most ask for nothing of it, and making the fields takes longer than reading a page.
+        """
+        given = request.query_params
+        if given.keys().isdisjoint(("from", *cls._declared_fields)):
+            return {}
+        query = cls(data=given)
+        query.is_valid(raise_exception=True)
+        found: dict[str, Any] = query.validated_data
+        return found
 
 
 # Signing in
@@ -118,7 +133,22 @@ class LoginInput(StrictSerializer):
     signature = SignatureField()
 
 
-class WalletOutput(serializers.Serializer[Any]):
+class RowOutput(serializers.Serializer[Any]):
+    """The fields say what a row's own `json` gives, which alone makes it. Takes models too."""
+
+    row: type[Any]
+
+    def to_representation(self, instance: Any) -> dict[str, Any]:
+        found: dict[str, Any] = self.as_row(instance).json()
+        return found
+
+    def as_row(self, instance: Any) -> Any:
+        return row_of(self.row, instance) if isinstance(instance, Model) else instance
+
+
+class WalletOutput(RowOutput):
+    row = WalletRow
+
     address = serializers.CharField()
     balance_micros = serializers.IntegerField()
     held_micros = serializers.IntegerField()
@@ -139,7 +169,9 @@ class LedgerQuery(RangeQuery):
     kind = serializers.ChoiceField(LedgerEntry.Kind.choices, required=False)
 
 
-class LedgerOutput(serializers.Serializer[Any]):
+class LedgerOutput(RowOutput):
+    row = LedgerLine
+
     entry_id = IdField()
     kind = serializers.ChoiceField(LedgerEntry.Kind.choices)
     reference = serializers.CharField()
@@ -160,8 +192,10 @@ class DepositInput(StrictSerializer):
     amount_micros = IntField(min_value=1, max_value=LIMITS.deposit_max_micros)
 
 
-class DepositOutput(serializers.Serializer[Any]):
-    deposit_id = IdField(source="pk")
+class DepositOutput(RowOutput):
+    row = DepositRow
+
+    deposit_id = IdField()
     status = serializers.ChoiceField(Deposit.Status.choices)
     amount_micros = serializers.IntegerField()
     created_at = TimeField()
@@ -176,8 +210,10 @@ class WithdrawalInput(StrictSerializer):
     signature = SignatureField()
 
 
-class WithdrawalOutput(serializers.Serializer[Any]):
-    withdrawal_id = IdField(source="pk")
+class WithdrawalOutput(RowOutput):
+    row = WithdrawalRow
+
+    withdrawal_id = IdField()
     status = serializers.ChoiceField(Withdrawal.Status.choices)
     amount_micros = serializers.IntegerField()
     to_address = serializers.CharField()
@@ -200,29 +236,31 @@ class SessionKeyInput(StrictSerializer):
     signature = SignatureField()
 
 
-class SessionKeyOutput(serializers.Serializer[Any]):
-    key_id = IdField(source="pk")
-    wallet = serializers.CharField(source="wallet.address")
-    key = serializers.CharField(source="address")
+class SessionKeyOutput(RowOutput):
+    row = SessionKeyRow
+
+    key_id = IdField()
+    wallet = serializers.CharField()
+    key = serializers.CharField()
     label = serializers.CharField()  # type: ignore[assignment]
-    expires_at = serializers.SerializerMethodField(help_text="Unix seconds, as signed.")
+    expires_at = serializers.IntegerField(help_text="Unix seconds, as signed.")
     max_stake_micros = serializers.IntegerField()
     max_total_micros = serializers.IntegerField()
     used_micros = serializers.IntegerField()
     nonce = serializers.CharField()
     timestamp = serializers.IntegerField()
-    chain_id = serializers.SerializerMethodField()
-    signature = serializers.SerializerMethodField()
+    chain_id = serializers.IntegerField()
+    signature = serializers.CharField()
     revoked_at = TimeField(allow_null=True)
 
-    def get_expires_at(self, key: SessionKey) -> int:
-        return clock.to_us(key.expires_at) // clock.US_PER_S
-
-    def get_chain_id(self, key: SessionKey) -> int:
-        return settings.CHAIN_ID
-
-    def get_signature(self, key: SessionKey) -> str:
-        return "0x" + bytes(key.signature).hex()
+    def to_representation(self, instance: Any) -> dict[str, Any]:
+        """A row is one of the trader who asks for it."""
+        if isinstance(instance, SessionKey):
+            wallet = instance.wallet.address or ""
+        else:
+            wallet = trader_of(self.context["request"]).address
+        row: SessionKeyRow = self.as_row(instance)
+        return row.json(wallet)
 
 
 # Custody

@@ -18,6 +18,7 @@ from taptrading.limiter import TokenBuckets, Verdict
 from taptrading.limits import LIMITS
 from wallet import session_keys, signin
 from wallet.authentication import trader_of
+from wallet.listing import SESSION_KEYS
 from wallet.models import SessionKey
 from wallet.serializers import (
     LoginInput,
@@ -147,8 +148,7 @@ class SessionKeysView(ListAPIView[SessionKey]):
         return [] if self.request.method == "POST" else [SignedIn()]
 
     def get_queryset(self) -> Any:
-        keys = SessionKey.objects.select_related("wallet")
-        return keys.filter(wallet_id=trader_of(self.request).wallet_id)
+        return SESSION_KEYS.where(("wallet_id = %s", trader_of(self.request).wallet_id))
 
     @extend_schema(
         operation_id="session_keys_list",

@@ -6,7 +6,7 @@ from typing import Any
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.generics import ListAPIView
-from rest_framework.renderers import BaseRenderer, JSONRenderer
+from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -14,9 +14,11 @@ from rest_framework.views import APIView
 from taptrading import clock
 from taptrading.api import CursorPage, PageRequest, error_responses
 from taptrading.limits import LIMITS
+from taptrading.render import FastJSONRenderer
 from wallet import custody, deposits, history, withdrawals
 from wallet.authentication import trader_of
-from wallet.models import Deposit, Wallet, Withdrawal
+from wallet.listing import DEPOSITS, WALLETS, WITHDRAWALS
+from wallet.models import Deposit, Withdrawal
 from wallet.openapi import FROM_TO
 from wallet.serializers import (
     CustodyEventInput,
@@ -41,7 +43,8 @@ class WalletView(APIView):
     )
     def get(self, request: Request) -> Response:
         """The signed-in trader's wallet."""
-        return Response(WalletOutput(Wallet.objects.get(pk=trader_of(request).wallet_id)).data)
+        wallet = WALLETS.where(("id = %s", trader_of(request).wallet_id)).one()
+        return Response(WalletOutput(wallet).data)
 
 
 class CsvRenderer(BaseRenderer):
@@ -56,7 +59,7 @@ class CsvRenderer(BaseRenderer):
 
 
 class LedgerView(APIView):
-    renderer_classes = (JSONRenderer, CsvRenderer)
+    renderer_classes = (FastJSONRenderer, CsvRenderer)
 
     @extend_schema(
         operation_id="ledger",
@@ -74,25 +77,24 @@ class LedgerView(APIView):
     )
     def get(self, request: Request) -> Response:
         """This wallet's side of the ledger, newest first; as CSV the next page is in `Link`."""
-        query = LedgerQuery(data=request.query_params.dict())
-        query.is_valid(raise_exception=True)
+        query = LedgerQuery.asked(request)
         page = PageRequest.of(request)
         lines = history.ledger(
             trader_of(request).wallet_id,
             page.limit + 1,
             before=page.before,
-            kind=query.validated_data.get("kind"),
-            from_us=query.validated_data.get("from"),
-            to_us=query.validated_data.get("to"),
+            kind=query.get("kind"),
+            from_us=query.get("from"),
+            to_us=query.get("to"),
         )
-        kept, next_url = page.cut(request, lines, lambda line: line.entry_id)
+        kept, next_url = page.cut(request, lines, lambda line: line.id)
         results = LedgerOutput(kept, many=True).data
         headers = {"Link": f'<{next_url}>; rel="next"'} if next_url else {}
         return Response({"results": results, "next": next_url}, headers=headers)
 
     def handle_exception(self, exc: Exception) -> Response:
-        self.request.accepted_renderer = JSONRenderer()  # an error is JSON, whatever was asked
-        self.request.accepted_media_type = JSONRenderer.media_type
+        self.request.accepted_renderer = FastJSONRenderer()  # whatever was asked for
+        self.request.accepted_media_type = FastJSONRenderer.media_type
         return super().handle_exception(exc)
 
 
@@ -101,7 +103,7 @@ class DepositsView(ListAPIView[Deposit]):
     pagination_class = CursorPage
 
     def get_queryset(self) -> Any:
-        return Deposit.objects.filter(wallet_id=trader_of(self.request).wallet_id)
+        return DEPOSITS.where(("wallet_id = %s", trader_of(self.request).wallet_id))
 
     @extend_schema(
         operation_id="deposits_list",
@@ -139,7 +141,7 @@ class WithdrawalsView(ListAPIView[Withdrawal]):
     pagination_class = CursorPage
 
     def get_queryset(self) -> Any:
-        return Withdrawal.objects.filter(wallet_id=trader_of(self.request).wallet_id)
+        return WITHDRAWALS.where(("wallet_id = %s", trader_of(self.request).wallet_id))
 
     @extend_schema(
         operation_id="withdrawals_list",

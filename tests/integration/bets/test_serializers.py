@@ -3,8 +3,8 @@
 import pytest
 from django.http import QueryDict
 
-from bets.models import Settlement
 from bets.serializers import BetQuery, SettlementOutput
+from bets.settled import SettlementRow
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_bet_query_when_there_is_none_then_nothing_is_asked() -> None:
 
 
 def test_settlement_when_open_then_what_is_not_known_yet_is_null() -> None:
-    undecided = Settlement(column_start=1_764_000_000, state="open", ticks=0, ticks_sha256="")
+    undecided = SettlementRow(1_764_000_000, "open")
     assert SettlementOutput(undecided).data == {
         "column_start": 1_764_000_000,
         "state": "open",
@@ -48,5 +48,5 @@ def test_settlement_when_open_then_what_is_not_known_yet_is_null() -> None:
 
 
 def test_settlement_when_decided_then_its_hash_is_told() -> None:
-    decided = Settlement(column_start=5, state="settled", ticks=51, ticks_sha256="ab" * 32)
+    decided = SettlementRow(5, "settled", ticks=51, ticks_sha256="ab" * 32)
     assert SettlementOutput(decided).data["ticks_sha256"] == "ab" * 32
