@@ -148,14 +148,24 @@ TEMPLATES: list[dict[str, Any]] = [
     }
 ]
 
+_NEW_FILE_PRAGMAS = "PRAGMA auto_vacuum=INCREMENTAL;"
 SQLITE_PRAGMAS = (
-    "PRAGMA auto_vacuum=INCREMENTAL;"  # takes hold only before the first table exists
     "PRAGMA journal_mode=WAL;"
     "PRAGMA synchronous=FULL;"  # acknowledged means on disk
     "PRAGMA journal_size_limit=67108864;"
     "PRAGMA cache_size=-65536;"
     "PRAGMA temp_store=MEMORY;"
 )
+
+
+def _sqlite_pragmas(path: Path) -> str:
+    """What every connection begins with. `auto_vacuum` takes hold only before the first table
+    exists, and asking for it takes the write lock: a process must not wait for the writer to be
+    let in."""
+    is_new = not path.is_file() or path.stat().st_size == 0
+    return _NEW_FILE_PRAGMAS + SQLITE_PRAGMAS if is_new else SQLITE_PRAGMAS
+
+
 DATABASES: dict[str, dict[str, Any]] = {
     "default": env.db_url("DATABASE_URL", f"sqlite:///{DATA_DIR / 'taptrading.sqlite3'}")
 }
@@ -163,7 +173,7 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATABASES["default"]["OPTIONS"] = {
         "transaction_mode": "IMMEDIATE",
         "timeout": 3,
-        "init_command": SQLITE_PRAGMAS,
+        "init_command": _sqlite_pragmas(Path(DATABASES["default"]["NAME"])),
     }
 DATABASES["default"]["CONN_MAX_AGE"] = 300
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

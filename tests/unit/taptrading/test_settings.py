@@ -1,5 +1,7 @@
 """Settings that make no sense are a refusal to start, in a sentence that helps."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -76,3 +78,15 @@ def test_read_setting_when_it_is_no_number_then_named(monkeypatch: pytest.Monkey
 
     with pytest.raises(ImproperlyConfigured, match=r"NODE makes no sense: .*'abc'"):
         settings.env.int("NODE", 0)
+
+
+def test_connect_when_another_holds_the_write_lock_then_does_not_wait(tmp_path: Path) -> None:
+    path = tmp_path / "db.sqlite3"
+    with closing(sqlite3.connect(path, isolation_level=None)) as writer:
+        writer.executescript(settings._sqlite_pragmas(path))
+        assert writer.execute("PRAGMA auto_vacuum").fetchone() == (2,)
+        writer.execute("CREATE TABLE t (id)")
+        writer.execute("BEGIN IMMEDIATE")
+        with closing(sqlite3.connect(path, timeout=0)) as reader:
+            reader.executescript(settings._sqlite_pragmas(path))
+            assert reader.execute("SELECT count(*) FROM t").fetchone() == (0,)
