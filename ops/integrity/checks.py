@@ -1,0 +1,292 @@
+"""What must hold, and the questions in SQL that find where it does not.
+
+Each question hands back rows of (what, id, expected, found), none on a clean database. To ask
+for each bet whether its entry is there would be slow, so counts are compared first: if each entry
+is one that its bet needs, and no two are the same, equal counts leave no room for a missing one.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+from django.conf import settings
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from ops.integrity.dialects import dialect_of
+from ops.integrity.findings import EXAMPLES, Finding, Report
+from wallet.ids import CUSTODY
+from wallet.triggers import TRIGGERS
+
+CLAIMS: Final = {
+    "balances_match_entries": "each wallet's balance is the sum of its entries",
+    "sum_is_zero": "all balances sum to zero",
+    "no_negative_balance": "no wallet but CUSTODY is, or ever was, below zero",
+    "chain": "each entry starts from the balance that the wallet's entry before it left",
+    "seals": "every entry is under one seal, and the chain of seals is what its entries hash to",
+    "bets_have_entries": "each bet has the entries that its status needs, and no other",
+    "entries_have_bets": "no entry speaks of a bet that does not exist",
+    "one_outcome": "no reference has two entries of a kind, nor two outcomes",
+    "payouts_match": "won bets pay stake x rate, rounded down; void and rejected ones the stake",
+    "outcomes_match_decisions": "bets are won, lost or void as their columns' decisions say",
+    "transfers_have_entries": "deposits and withdrawals have the entries that their status needs",
+    "open_stake_matches": "each wallet's open stake is that of its accepted and confirmed bets",
+    "held_matches": "each wallet's held amount, and HOLD's balance, is that of its withdrawals",
+    "exposure_matches": "each cell's liability is what its confirmed bets may win",
+    "session_key_use": "each session key has used the stakes of the bets it signed",
+    "custody_matches": "CUSTODY is below zero by what the local custodian holds",
+    "triggers_present": "the triggers that keep the ledger append-only are there",
+}
+
+# As in the constraint `ledger_once`, word for word, so that its index answers.
+_ONCE: Final = (
+    "CASE WHEN kind = 'REFUND' THEN 'PAYOUT' WHEN kind = 'RELEASE' THEN 'WITHDRAWAL' ELSE kind END"
+)
+_POTENTIAL: Final = "b.stake_micros * b.rate_bps / 10000"
+
+_SUM: Final = (
+    "SELECT 'sum of', 'all wallets', 0, sum(balance_micros) FROM wallet_wallet"
+    " HAVING sum(balance_micros) <> 0"
+)
+_NEGATIVE: Final = (
+    "SELECT 'balance of ' || kind || ' wallet', id, '>= 0', balance_micros FROM wallet_wallet"
+    " WHERE kind <> 'custody' AND balance_micros < 0"
+)
+_TWICE: Final = (
+    "SELECT min(kind) || ' and ' || max(kind) || ' of', reference, 1, count(*)"  # noqa: S608
+    f" FROM wallet_ledgerentry GROUP BY {_ONCE}, reference HAVING count(*) > 1"
+)
+_NO_BET: Final = (
+    "SELECT 'bet of ' || e.kind || ' ' || e.reference || ', entry', e.id, 'one', 'none'"
+    " FROM wallet_ledgerentry e LEFT JOIN bets_bet b ON b.id = {bet_id}"
+    " WHERE (e.kind IN ('STAKE', 'PAYOUT', 'REFUND') OR e.reference LIKE 'bet:%%')"
+    " AND (b.id IS NULL OR e.reference <> 'bet:' || b.id)"
+)
+# Entries of a bet that are not what the bet needs.
+_WRONG_ENTRY: Final = (
+    "SELECT e.kind || ' of ' || b.status || ' bet', b.id,"  # noqa: S608
+    " CASE WHEN e.kind = 'STAKE' OR b.status IN ('rejected', 'void') THEN b.stake_micros"
+    f" WHEN b.status = 'won' THEN {_POTENTIAL} END, e.amount_micros"
+    " FROM wallet_ledgerentry e JOIN bets_bet b ON b.id = {bet_id}"
+    " WHERE e.reference = 'bet:' || b.id AND NOT CASE"
+    " WHEN e.kind = 'STAKE' THEN e.debit_wallet_id = b.wallet_id"
+    " AND e.credit_wallet_id = b.house_id AND e.amount_micros = b.stake_micros"
+    " WHEN e.debit_wallet_id <> b.house_id OR e.credit_wallet_id <> b.wallet_id THEN 1 = 0"
+    f" WHEN e.kind = 'PAYOUT' THEN b.status = 'won' AND e.amount_micros = {_POTENTIAL}"
+    " WHEN e.kind = 'REFUND' THEN b.status IN ('rejected', 'void')"
+    " AND e.amount_micros = b.stake_micros"
+    " ELSE 1 = 0 END"
+)
+_BET_COUNTS: Final = (
+    "SELECT count(*), sum(CASE WHEN status IN ('won', 'rejected', 'void') THEN 1 ELSE 0 END)"
+    " FROM bets_bet"
+)
+_ENTRY_COUNT: Final = f"SELECT count(*) FROM wallet_ledgerentry WHERE {_ONCE} = %s"  # noqa: S608
+_NO_ENTRY: Final = (
+    "SELECT '{kind} of ' || b.status || ' bet', b.id, 'one', 'none' FROM bets_bet b WHERE {which}"  # noqa: S608
+    " AND NOT EXISTS (SELECT 1 FROM wallet_ledgerentry"
+    f" WHERE {_ONCE} = '{{kind}}' AND reference = 'bet:' || b.id)"
+)
+_PAID: Final = (
+    f"CASE b.status WHEN 'won' THEN {_POTENTIAL} WHEN 'lost' THEN 0 WHEN 'void' THEN b.stake_micros"
+    " END"
+)
+_WRONG_PAYOUT: Final = (
+    f"SELECT 'payout of ' || b.status || ' bet', b.id, {_PAID}, b.payout_micros FROM bets_bet b"  # noqa: S608
+    f" WHERE b.payout_micros IS DISTINCT FROM {_PAID}"
+)
+_WRONG_RATE: Final = (
+    "SELECT 'rate of ' || b.status || ' bet', b.id, b.min_rate_bps, b.rate_bps FROM bets_bet b"
+    " WHERE b.status IN ('confirmed', 'won', 'lost', 'void')"
+    " AND (b.rate_bps IS NULL OR b.rate_bps < b.min_rate_bps)"
+)
+# The rule of `resolution.touches`.
+_DUE: Final = (
+    "CASE WHEN s.column_start IS NULL THEN 'confirmed' WHEN s.state = 'void' THEN 'void'"
+    " WHEN s.low_cents < b.high_cents AND s.high_cents >= b.low_cents THEN 'won' ELSE 'lost' END"
+)
+_WRONG_OUTCOME: Final = (
+    f"SELECT 'status of bet', b.id, {_DUE}, b.status FROM bets_bet b"  # noqa: S608
+    " LEFT JOIN bets_settlement s ON s.column_start = b.column_start"
+    f" WHERE b.status IN ('won', 'lost', 'void') AND b.status <> {_DUE}"
+)
+_STATUS_OF_DEPOSIT: Final = (
+    "SELECT 'entry of ' || t.status || ' deposit', t.id,"  # noqa: S608
+    " CASE t.status WHEN 'completed' THEN t.amount_micros END, e.amount_micros"
+    " FROM wallet_deposit t LEFT JOIN wallet_ledgerentry e"
+    f" ON {_ONCE} = 'DEPOSIT' AND e.reference = 'deposit:' || t.id"
+    f" AND e.debit_wallet_id = {CUSTODY} AND e.credit_wallet_id = t.wallet_id"
+    " WHERE e.amount_micros IS DISTINCT FROM"
+    " CASE t.status WHEN 'completed' THEN t.amount_micros END"
+)
+_HOLD_OF_WITHDRAWAL: Final = (
+    "SELECT 'hold of ' || t.status || ' withdrawal', t.id, t.amount_micros, e.amount_micros"  # noqa: S608
+    " FROM wallet_withdrawal t LEFT JOIN wallet_ledgerentry e"
+    f" ON {_ONCE} = 'HOLD' AND e.reference = 'withdrawal:' || t.id"
+    " AND e.debit_wallet_id = t.wallet_id"
+    " WHERE e.amount_micros IS DISTINCT FROM t.amount_micros"
+)
+_ENDED: Final = (
+    "CASE WHEN t.status = 'completed' THEN 'WITHDRAWAL'"
+    " WHEN t.status IN ('rejected', 'failed', 'cancelled') THEN 'RELEASE' END"
+)
+_END_OF_WITHDRAWAL: Final = (
+    f"SELECT 'end of ' || t.status || ' withdrawal', t.id, {_ENDED}, e.kind"  # noqa: S608
+    " FROM wallet_withdrawal t LEFT JOIN wallet_ledgerentry e"
+    f" ON {_ONCE} = 'WITHDRAWAL' AND e.reference = 'withdrawal:' || t.id"
+    f" WHERE e.kind IS DISTINCT FROM {_ENDED} OR e.amount_micros <> t.amount_micros"
+    " OR (e.kind = 'RELEASE' AND e.credit_wallet_id <> t.wallet_id)"
+)
+_NO_TRANSFER: Final = (
+    "SELECT e.kind || ' entry of ' || e.reference || ':', e.id, 'its row', 'none'"
+    " FROM wallet_ledgerentry e WHERE {once} = '{once_kind}' AND NOT EXISTS"
+    " (SELECT 1 FROM {table} t WHERE e.reference = '{prefix}:' || t.id)"
+)
+# One SELECT a status: each has an index of its own.
+_WRONG_OPEN_STAKE: Final = (
+    "SELECT 'open stake of wallet', w.id, coalesce(o.due, 0), w.open_stake_micros"
+    " FROM wallet_wallet w LEFT JOIN (SELECT wallet_id, sum(stake_micros) AS due FROM ("
+    "SELECT wallet_id, stake_micros FROM bets_bet WHERE status = 'accepted' UNION ALL"
+    " SELECT wallet_id, stake_micros FROM bets_bet WHERE status = 'confirmed'"
+    ") u GROUP BY wallet_id) o ON o.wallet_id = w.id"
+    " WHERE w.open_stake_micros <> coalesce(o.due, 0)"
+)
+_HELD: Final = (
+    "SELECT wallet_id, sum(amount_micros) AS due FROM wallet_withdrawal"
+    " WHERE status IN ('held', 'approved', 'sent') GROUP BY wallet_id"
+)
+_WRONG_HELD: Final = (
+    "SELECT 'held by wallet', w.id, coalesce(h.due, 0), w.held_micros FROM wallet_wallet w"  # noqa: S608
+    f" LEFT JOIN ({_HELD}) h ON h.wallet_id = w.id WHERE w.held_micros <> coalesce(h.due, 0)"
+    " UNION ALL SELECT 'balance of HOLD wallet', min(id), (SELECT coalesce(sum(due), 0)"
+    f" FROM ({_HELD}) h), sum(balance_micros) FROM wallet_wallet WHERE kind = 'hold'"
+    f" HAVING sum(balance_micros) <> (SELECT coalesce(sum(due), 0) FROM ({_HELD}) h)"
+)
+_WRONG_EXPOSURE: Final = (
+    "SELECT 'liability of cell', column_start || '_' || low_cents, sum(due), sum(stored) FROM ("  # noqa: S608
+    f"SELECT b.house_id, b.column_start, b.low_cents, {_POTENTIAL} AS due, 0 AS stored"
+    " FROM bets_bet b WHERE b.status = 'confirmed' UNION ALL"
+    " SELECT house_id, column_start, low_cents, 0, liability_micros FROM bets_cellexposure) u"
+    " GROUP BY house_id, column_start, low_cents HAVING sum(due) <> sum(stored)"
+)
+_WRONG_USE: Final = (
+    "SELECT 'use of session key', k.id, coalesce(u.due, 0), k.used_micros"
+    " FROM wallet_sessionkey k LEFT JOIN (SELECT session_key_id, sum(stake_micros) AS due"
+    " FROM bets_bet WHERE session_key_id IS NOT NULL AND status <> 'rejected'"
+    " GROUP BY session_key_id) u ON u.session_key_id = k.id"
+    " WHERE k.used_micros <> coalesce(u.due, 0)"
+)
+# What the local custodian has done and the ledger has not heard of yet is under way, not wrong.
+_HELD_BY_CUSTODIAN: Final = (
+    "SELECT coalesce(sum(amount_micros), 0) FROM wallet_localtransfer WHERE key NOT IN"
+    " (SELECT 'deposit:' || id FROM wallet_deposit WHERE status = 'pending' UNION ALL"
+    " SELECT 'withdrawal:' || id FROM wallet_withdrawal WHERE status IN ('approved', 'sent'))"
+)
+_WRONG_CUSTODY: Final = (
+    f"SELECT 'balance of CUSTODY wallet', w.id, -({_HELD_BY_CUSTODIAN}), w.balance_micros"  # noqa: S608
+    f" FROM wallet_wallet w WHERE w.id = {CUSTODY}"
+    f" AND w.balance_micros <> -({_HELD_BY_CUSTODIAN})"
+)
+
+
+class Questions:
+    """Asks on one connection and writes down what it finds: a method a group of checks."""
+
+    def __init__(self, connection: BaseDatabaseWrapper) -> None:
+        self._connection = connection
+        self._dialect = dialect_of(connection)
+        self.report = Report()
+
+    def wallets(self) -> None:
+        self._ask("sum_is_zero", _SUM)
+        self._ask("no_negative_balance", _NEGATIVE)
+        self._ask("open_stake_matches", _WRONG_OPEN_STAKE)
+        self._ask("held_matches", _WRONG_HELD)
+        self._ask("exposure_matches", _WRONG_EXPOSURE)
+        if settings.DEMO:  # else the custodian's books are somebody else's
+            self._ask("custody_matches", _WRONG_CUSTODY)
+
+    def triggers(self) -> None:
+        with self._connection.cursor() as cursor:
+            cursor.execute(self._dialect.triggers)
+            present = {name for (name,) in cursor.fetchall()}
+        for name in TRIGGERS:
+            if name not in present:
+                self.report.add(Finding("triggers_present", "trigger", name, "there", "gone"))
+
+    def keys(self) -> None:
+        if self._row("SELECT count(*) FROM wallet_sessionkey") != (0,):
+            self._ask("session_key_use", _WRONG_USE)
+
+    def transfers(self) -> None:
+        for question in (_STATUS_OF_DEPOSIT, _HOLD_OF_WITHDRAWAL, _END_OF_WITHDRAWAL):
+            self._ask("transfers_have_entries", question)
+        for kind, table in (
+            ("DEPOSIT", "wallet_deposit"),
+            ("HOLD", "wallet_withdrawal"),
+            ("WITHDRAWAL", "wallet_withdrawal"),
+        ):
+            prefix = table.removeprefix("wallet_")
+            self._ask(
+                "transfers_have_entries",
+                _NO_TRANSFER.format(once=_ONCE, once_kind=kind, table=table, prefix=prefix),
+            )
+
+    def outcomes(self) -> None:
+        self._ask("payouts_match", _WRONG_PAYOUT)
+        self._ask("payouts_match", _WRONG_RATE)
+        self._ask("outcomes_match_decisions", _WRONG_OUTCOME)
+
+    def references(self) -> None:
+        self._ask("one_outcome", _TWICE)
+
+    def bets(self) -> None:
+        bet_id = self._dialect.bet_id.format("e.reference")
+        self._ask("entries_have_bets", _NO_BET.format(bet_id=bet_id))
+        self._ask("bets_have_entries", _WRONG_ENTRY.format(bet_id=bet_id))
+        stray = bool(self.report.totals)
+        bets, paid = self._row(_BET_COUNTS)
+        for kind, which, needed in (
+            ("STAKE", "1 = 1", bets),
+            ("PAYOUT", "b.status IN ('won', 'rejected', 'void')", paid or 0),
+        ):
+            if stray or self._row(_ENTRY_COUNT, kind) != (needed,):
+                self._ask("bets_have_entries", _NO_ENTRY.format(kind=kind, which=which))
+
+    def _row(self, question: str, *values: str) -> tuple[Any, ...]:
+        with self._connection.cursor() as cursor:
+            cursor.execute(question, values)
+            row: tuple[Any, ...] = cursor.fetchone()
+            return row
+
+    def _ask(self, check: str, question: str) -> None:
+        bounded = f"SELECT *, count(*) OVER () FROM ({question}) q LIMIT {EXAMPLES}"  # noqa: S608
+        with self._connection.cursor() as cursor:
+            cursor.execute(bounded.replace("%%", "%"))
+            rows = cursor.fetchall()
+        for number, (what, row_id, expected, found, total) in enumerate(rows):
+            finding = Finding(check, what, row_id, expected, found)
+            self.report.add(finding, total - len(rows) + 1 if number == 0 else 1)
+
+
+class Group(NamedTuple):
+    """Checks that are asked together."""
+
+    ask: Callable[[Questions], None]
+    checks: tuple[str, ...]
+
+
+# The long ones first.
+GROUPS: Final = {
+    "entries of bets": Group(Questions.bets, ("bets_have_entries", "entries_have_bets")),
+    "outcomes": Group(Questions.outcomes, ("payouts_match", "outcomes_match_decisions")),
+    "references": Group(Questions.references, ("one_outcome",)),
+    "session keys": Group(Questions.keys, ("session_key_use",)),
+    "transfers": Group(Questions.transfers, ("transfers_have_entries",)),
+    "wallets": Group(
+        Questions.wallets,
+        (
+            *("sum_is_zero", "no_negative_balance", "open_stake_matches", "held_matches"),
+            *("exposure_matches", "custody_matches"),
+        ),
+    ),
+    "triggers": Group(Questions.triggers, ("triggers_present",)),
+}

@@ -1,0 +1,81 @@
+"""Checks everything that money touches, beside a platform that goes on working."""
+
+import dataclasses
+import json
+import os
+import sys
+import time
+from argparse import ArgumentParser
+from typing import Any, Final
+
+from django.core.management.base import BaseCommand
+from django.db import DatabaseError
+
+from ops.integrity import CLAIMS, Report, verify
+
+FOUND: Final = 1
+COULD_NOT_RUN: Final = 2
+_JOBS: Final = 2
+
+
+class Command(BaseCommand):
+    help = (
+        "Check the ledger, bets and balances. Exit code: 0 nothing found, 1 something found, "
+        "2 the checks could not run."
+    )
+    requires_system_checks = []
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--check",
+            action="append",
+            choices=list(CLAIMS),
+            help="this check only; may be given more than once",
+        )
+        parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+        parser.add_argument(
+            "--jobs",
+            type=int,
+            choices=range(1, 65),
+            metavar="N",
+            default=min(_JOBS, len(os.sched_getaffinity(0))),
+            help="processes that share the work (default: %(default)s)",
+        )
+
+    def handle(self, *, check: list[str] | None, jobs: int, **options: Any) -> None:
+        checks = check or list(CLAIMS)
+        started = time.monotonic()
+
+        def progress(what: str) -> None:
+            self.stderr.write(f"{time.monotonic() - started:7.1f} s  {what}")
+
+        try:
+            report = verify(checks, jobs, progress)
+        except (DatabaseError, OSError) as error:
+            self.stderr.write(f"could not run: {error}")
+            sys.exit(COULD_NOT_RUN)
+        took_s = round(time.monotonic() - started, 3)
+        if options["json"]:
+            self.stdout.write(json.dumps(_as_json(checks, report, took_s)))
+        else:
+            self.stdout.write(_as_text(checks, report))
+        if report.totals:
+            sys.exit(FOUND)
+
+
+def _as_text(checks: list[str], report: Report) -> str:
+    lines = []
+    for check in checks:
+        total = report.totals.get(check, 0)
+        lines.append(f"{'ok' if not total else f'{total} WRONG':<12}{check}: {CLAIMS[check]}")
+        lines += [f"{'':<12}{found}" for found in report.examples if found.check == check]
+    return "\n".join(lines)
+
+
+def _as_json(checks: list[str], report: Report, took_s: float) -> dict[str, Any]:
+    return {
+        "clean": not report.totals,
+        "took_s": took_s,
+        "checks": {check: report.totals.get(check, 0) for check in checks},
+        "examples": [dataclasses.asdict(found) for found in report.examples],
+    }
