@@ -11,17 +11,19 @@ import msgspec
 from django.conf import settings
 
 from bets.acceptance import accepted_body, accepted_json
-from bets.entry import BetRequest, Entry, parse
+from bets.entry import BetRequest, Entry, Recovered, outcome_of, parse
 from bets.placing import PlaceBet, PlaceOutcome
 from bets.quotes import quotes
 from pricefeed.board import board
 from taptrading import clock, http
 from taptrading.api import error_body
-from taptrading.errors import ApiError, Refusal
+from taptrading.direct import Direct
+from taptrading.errors import ApiError, DependencyError, Refusal
 from taptrading.http import Headers, Receive, Scope, Send
 from taptrading.limiter import TokenBuckets, Verdict
 from taptrading.limits import LIMITS
 from taptrading.strict import parse_json_object
+from wallet import link
 from wallet.directory import directory
 
 entry: Final = Entry(board, quotes, directory, settings.DOMAIN, settings.CHAIN_ID)
@@ -69,6 +71,86 @@ async def _place(body: bytes, verdict: Verdict, request_id: str) -> Answer:
     if refusal.status in (429, 503):
         headers.append((b"retry-after", str(http.retry_after_s(refusal)).encode()))
     return refusal.status, http.encode(error_body(refusal, request_id)), headers
+
+
+def place_directly(request: Direct) -> None:
+    """`app` for POST bets where the server has a way past ASGI: the same answers."""
+    waiter = _Waiter(request, http.id_among(request.headers))
+    try:
+        judged = waiter.judge()
+        if isinstance(judged, Recovered):
+            request.later(waiter.look_up(judged))
+        else:
+            waiter.send(judged)
+    except Exception as error:
+        waiter.fail(error)
+
+
+class _Waiter:
+    """Who waits for what became of one direct bet. Called with the link's answer."""
+
+    __slots__ = ("_command", "_request", "_request_id", "_verdict")
+
+    def __init__(self, request: Direct, request_id: str) -> None:
+        self._request = request
+        self._request_id = request_id
+        self._verdict = addresses.take(request.address, clock.now_us())
+
+    def judge(self) -> PlaceBet | Refusal | Recovered:
+        if not self._verdict.allowed:
+            retry_after_ms = self._verdict.retry_after_s * 1_000
+            return Refusal("rate_limited", {"retry_after_ms": retry_after_ms})
+        if len(self._request.body) > LIMITS.body_bytes:
+            return Refusal("too_large", {"limit_bytes": LIMITS.body_bytes})
+        request = parse(bytes(self._request.body))
+        return request if isinstance(request, Refusal) else entry.judge_from_memory(request)
+
+    async def look_up(self, recovered: Recovered) -> None:
+        try:
+            self.send(await entry.judge_from_database(recovered))
+        except Exception as error:
+            self.fail(error)
+
+    def send(self, judged: PlaceBet | Refusal) -> None:
+        if isinstance(judged, Refusal):
+            self._refuse(judged, judged)
+        else:
+            self._command = judged
+            link.current().post(judged, self)
+
+    def __call__(self, answer: PlaceOutcome | Refusal | DependencyError) -> None:
+        try:
+            outcome = outcome_of(self._command, answer)
+            refusal = _refusal(outcome)
+            if refusal is None:
+                assert isinstance(outcome, PlaceOutcome)
+                body = accepted_body(self._command, outcome)
+                self._request.reply(202, self._head(outcome), body)
+            else:
+                self._refuse(refusal, outcome)
+        except Exception as error:
+            self.fail(error)
+
+    def _refuse(self, refusal: Refusal, outcome: PlaceOutcome | Refusal) -> None:
+        head = self._head(outcome)
+        if refusal.status in (429, 503):
+            head += b"retry-after: %d\r\n" % http.retry_after_s(refusal)
+        body = http.encode(error_body(refusal, self._request_id))
+        self._request.reply(refusal.status, head, body)
+
+    def fail(self, error: Exception) -> None:
+        status, body, headers = http.refuse_failure(error, self._request_id)
+        head = http.PLAIN_HEAD % self._request_id.encode()
+        head += b"".join([b"%b: %b\r\n" % header for header in headers])
+        self._request.reply(status, head, body)
+
+    def _head(self, outcome: PlaceOutcome | Refusal) -> bytes:
+        return _HEAD % (self._request_id.encode(), *_limit(self._verdict, outcome))
+
+
+_HEAD: Final = http.PLAIN_HEAD + (
+    b"ratelimit-limit: %d\r\nratelimit-remaining: %d\r\nratelimit-reset: %d\r\n"
+)
 
 
 async def _check(body: bytes, verdict: Verdict) -> Answer:
@@ -162,14 +244,14 @@ def _refusal(outcome: PlaceOutcome | Refusal) -> Refusal | None:
 
 
 def _headers(verdict: Verdict, outcome: PlaceOutcome | Refusal | None = None) -> Headers:
-    """The wallet's limit where the writer asked it, else the client address's."""
+    names = (b"ratelimit-limit", b"ratelimit-remaining", b"ratelimit-reset")
+    numbers = _limit(verdict, outcome)
+    return [(name, b"%d" % number) for name, number in zip(names, numbers, strict=True)]
+
+
+def _limit(verdict: Verdict, outcome: PlaceOutcome | Refusal | None) -> tuple[int, int, int]:
+    """Limit, remaining and reset: the wallet's where the writer asked it, else the client
+    address's."""
     if isinstance(outcome, PlaceOutcome) and outcome.remaining >= 0:
-        reset_s = -(-outcome.wait_us // clock.US_PER_S)
-        limit, remaining = LIMITS.bet_burst, outcome.remaining
-    else:
-        limit, remaining, reset_s = verdict.limit, verdict.remaining, verdict.reset_s
-    return [
-        (b"ratelimit-limit", str(limit).encode()),
-        (b"ratelimit-remaining", str(remaining).encode()),
-        (b"ratelimit-reset", str(reset_s).encode()),
-    ]
+        return LIMITS.bet_burst, outcome.remaining, -(-outcome.wait_us // clock.US_PER_S)
+    return verdict.limit, verdict.remaining, verdict.reset_s

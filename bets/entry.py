@@ -67,6 +67,15 @@ class Signed(NamedTuple):
     signature: bytes
 
 
+class Recovered(NamedTuple):
+    """A signed request, the text it signs and who signed that; None if nobody did."""
+
+    signed: Signed
+    text: bytes
+    signer: str | None
+    dry_run: bool
+
+
 def check_form(request: BetRequest) -> Signed | Refusal:
     wallet = signing.parse_address(request.wallet)
     cell = grid.parse_cell_id(request.cell_id)
@@ -111,12 +120,9 @@ class Entry:
         if isinstance(command, Refusal):
             return command
         try:
-            outcome: PlaceOutcome | Refusal = await link.current().call(command)
-        except OutcomeUnknown:
-            return Refusal("outcome_unknown", {"nonce": hyphenated(command.nonce)})
-        except DependencyError:
-            return _no_writer()
-        return outcome
+            return outcome_of(command, await link.current().call(command))
+        except DependencyError as error:
+            return outcome_of(command, error)
 
     def rate_bps(self, request: BetRequest) -> int | None:
         """The rate on offer for the request's cell now, None where there is none."""
@@ -125,19 +131,39 @@ class Entry:
 
     async def judge(self, request: BetRequest, *, dry_run: bool = False) -> PlaceBet | Refusal:
         """What this process has against the bet, or the command to place it."""
+        judged = self.judge_from_memory(request, dry_run=dry_run)
+        return await self.judge_from_database(judged) if isinstance(judged, Recovered) else judged
+
+    def judge_from_memory(
+        self, request: BetRequest, *, dry_run: bool = False
+    ) -> PlaceBet | Refusal | Recovered:
+        """`judge` where memory explains the signer. Where it does not, `judge_from_database`
+        takes what comes back: the wallet is new here, or a key that was authorised a moment ago
+        was not heard of yet."""
         signed = check_form(request)
         if isinstance(signed, Refusal):
             return signed
         if request.chain_id != self._chain_id:
             return Refusal("wrong_chain", {"chain_id": self._chain_id})
-        signer, text = self._recover(signed)
+        recovered = self._recover(signed, dry_run)
+        signer, wallet = recovered.signer, signed.wallet
+        facts = self._directory.find(wallet)
+        if facts is not None and (signer is None or signer == wallet or signer in facts.keys):
+            return self._judge(recovered, facts)
+        return recovered
+
+    async def judge_from_database(self, recovered: Recovered) -> PlaceBet | Refusal:
         try:
-            facts = await self._facts(signed.wallet, signer)
+            facts = await self._reader.read(recovered.signed.wallet)
         except (DatabaseError, DependencyError):
             return _unavailable("database")
+        return self._judge(recovered, facts)
+
+    def _judge(self, recovered: Recovered, facts: WalletFacts | None) -> PlaceBet | Refusal:
+        signed, signer = recovered.signed, recovered.signer
         now_us = clock.now_us()
         refusal = (
-            self._against_signer(signed, signer, text, facts, now_us)
+            self._against_signer(recovered, facts, now_us)
             or (None if link.current().connected else _no_writer())
             or (None if self._quotes.knows_exposure else _unavailable("exposure"))
             or self._board.refusal(now_us // clock.US_PER_MS)
@@ -145,6 +171,7 @@ class Entry:
         if refusal is not None:
             return refusal
         assert facts is not None
+        request = signed.request
         return PlaceBet(
             wallet_id=facts.id,
             key_id=0 if signer == signed.wallet else facts.keys[str(signer)].id,
@@ -157,10 +184,10 @@ class Entry:
             timestamp=request.timestamp,
             signature=signed.signature,
             verdict=self._against_cell(signed, now_us),
-            dry_run=dry_run,
+            dry_run=recovered.dry_run,
         )
 
-    def _recover(self, signed: Signed) -> tuple[str | None, bytes]:
+    def _recover(self, signed: Signed, dry_run: bool) -> Recovered:
         request = signed.request
         text = signing.bet_text(
             self._domain,
@@ -172,27 +199,15 @@ class Entry:
             request.nonce,
             request.timestamp,
         )
-        return signing.recover_text(text, signed.signature), text
-
-    async def _facts(self, wallet: str, signer: str | None) -> WalletFacts | None:
-        """From memory if it explains the signer, else from the database: a key that was
-        authorised a moment ago may not have been heard of yet."""
-        facts = self._directory.find(wallet)
-        if facts is not None and (signer is None or signer == wallet or signer in facts.keys):
-            return facts
-        return await self._reader.read(wallet)
+        return Recovered(signed, text, signing.recover_text(text, signed.signature), dry_run)
 
     def _against_signer(
-        self,
-        signed: Signed,
-        signer: str | None,
-        text: bytes,
-        facts: WalletFacts | None,
-        now_us: int,
+        self, recovered: Recovered, facts: WalletFacts | None, now_us: int
     ) -> Refusal | None:
+        signed, signer = recovered.signed, recovered.signer
         key = facts.keys.get(signer) if facts and signer else None
         if signer != signed.wallet and key is None:
-            return self._bad_signature(signed, signer, text, now_us)
+            return self._bad_signature(recovered, now_us)
         late = signing.check_timestamp(signed.request.timestamp, now_us)
         if late is not None:
             return Refusal(late, {"skew_ms": _skew_ms(signed, now_us)})
@@ -204,14 +219,12 @@ class Entry:
                 return Refusal("session_key_invalid")
         return Refusal("wallet_frozen") if facts.frozen else None
 
-    def _bad_signature(
-        self, signed: Signed, signer: str | None, text: bytes, now_us: int
-    ) -> Refusal:
+    def _bad_signature(self, recovered: Recovered, now_us: int) -> Refusal:
         detail: dict[str, Any] = {
-            "signed_text": text.decode(),
-            "recovered": signer,
-            "expected": signed.wallet,
-            "skew_ms": _skew_ms(signed, now_us),
+            "signed_text": recovered.text.decode(),
+            "recovered": recovered.signer,
+            "expected": recovered.signed.wallet,
+            "skew_ms": _skew_ms(recovered.signed, now_us),
         }
         return Refusal("bad_signature", detail)
 
@@ -231,6 +244,15 @@ class Entry:
         if room < request.stake_micros:
             return Refusal("limit_reached", {"room_micros": room})
         return None
+
+
+def outcome_of(
+    command: PlaceBet, answer: PlaceOutcome | Refusal | DependencyError
+) -> PlaceOutcome | Refusal:
+    """What the link told, without its errors."""
+    if isinstance(answer, OutcomeUnknown):
+        return Refusal("outcome_unknown", {"nonce": hyphenated(command.nonce)})
+    return _no_writer() if isinstance(answer, DependencyError) else answer
 
 
 def _no_writer() -> Refusal:

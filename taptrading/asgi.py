@@ -17,14 +17,13 @@ from django.conf import settings
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "taptrading.settings")
 django.setup()  # stands before what needs the apps
 
-from django.db import Error as DatabaseError  # noqa: E402
-
 import taptrading.celery  # noqa: E402, F401  # shared tasks find their app
 from bets import endpoint, reads  # noqa: E402
 from bets.live import live  # noqa: E402
 from taptrading import http  # noqa: E402
+from taptrading.direct import HANDLERS  # noqa: E402
 from taptrading.django_threads import ThreadedDjango  # noqa: E402
-from taptrading.errors import DependencyError, Refusal  # noqa: E402
+from taptrading.errors import Refusal  # noqa: E402
 from taptrading.http import App, Receive, Scope, Send  # noqa: E402
 from taptrading.limits import LIMITS  # noqa: E402
 from taptrading.routing import websocket  # noqa: E402
@@ -65,20 +64,10 @@ async def _guarded(app: App, scope: Scope, receive: Receive, send: Send) -> None
     in one go at their end, so none has begun when it fails."""
     try:
         await app(scope, receive, send)
-    except (DependencyError, DatabaseError) as error:
+    except Exception as error:
         request_id = http.request_id(scope)
-        logger.warning("request %s: %s", request_id, error)
-        await http.refuse(send, Refusal("dependency_unavailable"), request_id)
-    except Exception:
-        request_id = http.request_id(scope)
-        logger.exception("request %s failed", request_id)
-        body = {
-            "error": "internal_error",
-            "message": "Something went wrong on our side: quote the request id to support.",
-            "detail": {},
-            "request_id": request_id,
-        }
-        await http.reply(send, 500, http.encode(body), request_id)
+        status, body, headers = http.refuse_failure(error, request_id)
+        await http.reply(send, status, body, request_id, headers)
 
 
 def _bets(allow: str, app: App) -> App:
@@ -126,6 +115,7 @@ def _routes() -> dict[str, App]:
 
 
 _ROUTES: Final = _routes()
+HANDLERS.update(dict.fromkeys((b"/api/v1/bets", b"/api/v1/bets/"), endpoint.place_directly))
 
 
 # With the process.

@@ -1,12 +1,16 @@
 """Requests and replies of the small ASGI applications that stand in front of Django."""
 
+import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
 import msgspec
+from django.db import Error as DatabaseError
 
 from taptrading.api import error_body, new_request_id
-from taptrading.errors import ApiError, Refusal
+from taptrading.errors import ApiError, DependencyError, Refusal
+
+logger = logging.getLogger(__name__)
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -16,12 +20,21 @@ App = Callable[[Scope, Receive, Send], Awaitable[Any]]
 Headers = list[tuple[bytes, bytes]]
 
 RETRY_AFTER_S: Final = 1
+# What every JSON reply begins with, where it is written as it is; takes the request id.
+PLAIN_HEAD: Final = (
+    b"content-type: application/json\r\ncache-control: no-store\r\n"
+    b"x-content-type-options: nosniff\r\nx-request-id: %b\r\n"
+)
 encode: Final = msgspec.json.Encoder().encode
 
 
 def request_id(scope: Scope) -> str:
+    return id_among(scope["headers"])
+
+
+def id_among(headers: Headers) -> str:
     """The client's own id if it is a sane one, else a fresh one."""
-    for name, value in scope["headers"]:
+    for name, value in headers:
         if name == b"x-request-id":
             return new_request_id(value.decode("latin-1"))
     return new_request_id()
@@ -121,6 +134,24 @@ async def refuse(
     if refusal.status in (429, 503):
         extra.append((b"retry-after", str(retry_after_s(refusal)).encode()))
     await reply(send, refusal.status, encode(error_body(refusal, request_id)), request_id, extra)
+
+
+def refuse_failure(error: Exception, request_id: str) -> tuple[int, bytes, Headers]:
+    """Status, body and extra headers after an error that nobody foresaw: it is logged, and the
+    client gets no more than the contract's body."""
+    if isinstance(error, DependencyError | DatabaseError):
+        logger.warning("request %s: %s", request_id, error)
+        refusal = Refusal("dependency_unavailable")
+        retry_after = (b"retry-after", str(RETRY_AFTER_S).encode())
+        return refusal.status, encode(error_body(refusal, request_id)), [retry_after]
+    logger.error("request %s failed", request_id, exc_info=error)
+    body = {
+        "error": "internal_error",
+        "message": "Something went wrong on our side: quote the request id to support.",
+        "detail": {},
+        "request_id": request_id,
+    }
+    return 500, encode(body), []
 
 
 def retry_after_s(refusal: Refusal) -> int:

@@ -3,6 +3,7 @@
 Signatures come from eth-account, which shares no code with ours.
 """
 
+import asyncio
 import json
 import uuid
 from collections.abc import Callable
@@ -19,11 +20,13 @@ from bets.models import Bet
 from bets.quotes import Quotes
 from pricefeed.board import Board, FeedState
 from taptrading import clock
+from taptrading.direct import HANDLERS
 from taptrading.errors import CODES, DependencyError, OutcomeUnknown
 from taptrading.limiter import TokenBuckets
 from tests import factories
 from tests.factories import PRICE_CENTS, USDC
 from tests.fakes import DatabaseThread, FakeNonces, InProcessLink, ManualClock
+from tests.httppeer import HttpPeer
 from wallet import link
 from wallet.directory import Directory
 from wallet.facts import read_facts
@@ -52,6 +55,16 @@ class LoopLink:
         if self.failure is not None:
             raise self.failure
         return await self._database.ask(self._writer.call, command)
+
+    def post(self, command: Any, answered: Callable[[Any], None]) -> None:
+        async def ask() -> None:
+            try:
+                answer = await self.call(command)
+            except DependencyError as error:
+                answer = error
+            answered(answer)
+
+        self._asking = asyncio.get_running_loop().create_task(ask())
 
 
 class Trader:
@@ -122,8 +135,9 @@ def loop_link(writer: InProcessLink, database: DatabaseThread) -> LoopLink:
     return LoopLink(writer, database)
 
 
-@pytest.fixture
+@pytest.fixture(params=["asgi", "direct"])
 def post(
+    request: pytest.FixtureRequest,
     trader: Trader,
     quotes: Quotes,
     feed_board: Board,
@@ -132,16 +146,20 @@ def post(
     database: DatabaseThread,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Post:
-    """POST a body (a dict, or bytes as they are) and read the reply."""
+    """POST a body (a dict, or bytes as they are) and read the reply. Through ASGI, and past it
+    where there is such a way: nobody may be able to tell."""
 
     entry = Entry(feed_board, quotes, directory, DOMAIN, CHAIN_ID)
     monkeypatch.setattr("wallet.facts.in_thread", database.ask)
     monkeypatch.setattr(endpoint, "entry", entry)
     monkeypatch.setattr(endpoint, "addresses", TokenBuckets(burst=100, period_us=1_000))
     monkeypatch.setattr(link, "_link", loop_link)
+    monkeypatch.setitem(HANDLERS, b"/api/v1/bets", endpoint.place_directly)
 
     def send_request(body: Any, path: str = "/api/v1/bets") -> Reply:
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        if request.param == "direct" and path == "/api/v1/bets":
+            return database.run(post_directly(raw))
         sent: list[dict[str, Any]] = []
 
         async def receive() -> dict[str, Any]:
@@ -156,6 +174,13 @@ def post(
         return sent[0]["status"], json.loads(sent[1]["body"]), headers
 
     return send_request
+
+
+async def post_directly(body: bytes) -> Reply:
+    client = HttpPeer()
+    client.send(b"POST /api/v1/bets HTTP/1.1\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+    status, headers, answer = await client.reply()
+    return status, json.loads(answer), headers
 
 
 def nothing_stored() -> bool:

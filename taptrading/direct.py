@@ -1,0 +1,112 @@
+"""uvicorn's HTTP protocol with a way past ASGI for the requests that come by the thousand.
+
+A POST to a path of `HANDLERS` goes to its handler as soon as its body is there: no scope, no
+task, no events, and the reply is one write. Whatever is not plain (an upgrade, `Expect`, a request
+behind one that waits for its answer, a client that does not read) goes uvicorn's own way, to the
+ASGI application, which has to answer the same.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from taptrading.limits import LIMITS
+
+
+class Direct:
+    """A request, and the way back to its client.
+
+    Has what `HttpToolsProtocol` looks at in a request under way, so that its time-outs,
+    pipelining and shutdown hold for this one too.
+    """
+
+    __slots__ = (
+        *("address", "body", "disconnected", "headers", "keep_alive", "message_event"),
+        *("more_body", "protocol", "response_complete"),
+    )
+
+    def __init__(self, protocol: "DirectProtocol", keep_alive: bool) -> None:
+        self.protocol = protocol
+        self.headers = protocol.headers
+        self.address = protocol.client[0] if protocol.client else "unknown"
+        self.keep_alive = keep_alive
+        self.body = bytearray()
+        self.more_body = True
+        self.message_event = _NOBODY
+        self.disconnected = False
+        self.response_complete = False
+
+    def reply(self, status: int, head: bytes, body: bytes) -> None:
+        """`head` is whole header lines, each with its end, but for the length of the body."""
+        protocol = self.protocol
+        if self.disconnected or self.response_complete or protocol.transport.is_closing():
+            return
+        self.response_complete = True
+        always = b"".join([b"%b: %b\r\n" % pair for pair in protocol.server_state.default_headers])
+        close = b"" if self.keep_alive else b"connection: close\r\n"
+        protocol.transport.write(
+            b"%b%b%b%bcontent-length: %d\r\n\r\n%b"
+            % (STATUS_LINE[status], always, head, close, len(body), body)
+        )
+        if not self.keep_alive:
+            protocol.transport.close()
+        protocol.on_response_complete()
+
+    def later(self, work: Coroutine[Any, Any, None]) -> None:
+        """For an answer that takes waiting; the server stops only after it."""
+        tasks = self.protocol.tasks
+        task = self.protocol.loop.create_task(work)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+
+Handler = Callable[[Direct], None]
+HANDLERS: Final[dict[bytes, Handler]] = {}
+
+
+# For those who wait for more of a request: nobody waits for more of a direct one.
+_NOBODY: Final = asyncio.Event()
+
+
+class DirectProtocol(HttpToolsProtocol):
+    """A handler gets whole requests, or such as have grown above `LIMITS.body_bytes`."""
+
+    def on_headers_complete(self) -> None:
+        self._unset_keepalive_if_required()  # armed, if one in the same packet is answered already
+        handler = HANDLERS.get(self.url)
+        if handler is None or not self._is_plain():
+            super().on_headers_complete()
+            return
+        self._handler = handler
+        http_version = self.parser.get_http_version()
+        keep_alive = http_version != "1.0" and self.parser.should_keep_alive()
+        self.cycle = Direct(self, keep_alive)  # type: ignore[assignment]
+
+    def _is_plain(self) -> bool:
+        return (
+            self.parser.get_method() == b"POST"
+            and not self.expect_100_continue
+            and not self.parser.should_upgrade()
+            and not self.flow.write_paused
+            and (self.cycle is None or self.cycle.response_complete)
+            # Behind a proxy the client's address is what ASGI's middleware makes of the headers.
+            and not self.config.proxy_headers
+        )
+
+    def on_body(self, body: bytes) -> None:
+        super().on_body(body)
+        cycle: Any = self.cycle
+        if type(cycle) is Direct and len(cycle.body) > LIMITS.body_bytes:
+            self._handle(cycle)
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        cycle: Any = self.cycle
+        if type(cycle) is Direct:
+            self._handle(cycle)
+
+    def _handle(self, request: Direct) -> None:
+        if not request.response_complete:
+            self._handler(request)
