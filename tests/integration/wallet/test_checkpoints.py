@@ -1,0 +1,61 @@
+"""The log of a real file is copied back beside its writer, and starts over."""
+
+import sqlite3
+import time
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+
+from wallet import checkpoints
+from wallet.checkpoints import Checkpointer
+
+
+def uncopied(database: sqlite3.Connection) -> int:
+    _, pages, copied = database.execute("PRAGMA wal_checkpoint(NOOP)").fetchone()
+    return int(pages - copied)
+
+
+@pytest.mark.django_db
+def test_log_is_copied_beside_the_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "ledger.sqlite3"
+    monkeypatch.setitem(settings.DATABASES["default"], "NAME", path)
+    monkeypatch.setattr(checkpoints, "COPIED_AT_PAGES", 20)
+    monkeypatch.setattr(checkpoints, "LOOK_S", 0.005)
+    writer = sqlite3.connect(path, isolation_level=None)
+    writer.execute("PRAGMA journal_mode=WAL")
+    writer.execute("PRAGMA wal_autocheckpoint=0")
+    writer.execute("CREATE TABLE entry (text)")
+    checkpointer = Checkpointer()
+    checkpointer.start()
+    try:
+        writer.executemany("INSERT INTO entry VALUES (?)", [("x" * 4_000,)] * 50)
+        deadline = time.monotonic() + 5
+        while uncopied(writer) >= 20:
+            assert time.monotonic() < deadline, "nothing was copied"
+            time.sleep(0.005)
+    finally:
+        checkpointer.stop()
+    writer.execute("INSERT INTO entry VALUES ('after')")
+    assert writer.execute("SELECT count(*) FROM entry").fetchone() == (51,)
+    writer.close()
+
+
+@pytest.mark.django_db
+def test_checkpointer_survives_a_file_that_is_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(settings.DATABASES["default"], "NAME", tmp_path / "none.sqlite3")
+    monkeypatch.setattr(checkpoints, "LOOK_S", 0.001)
+
+    def broken(*_: object) -> int:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(checkpoints, "_uncopied", broken)
+    checkpointer = Checkpointer()
+    checkpointer.start()
+    deadline = time.monotonic() + 5
+    while caplog.text.count("disk I/O error") < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    checkpointer.stop()
