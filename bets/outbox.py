@@ -12,17 +12,18 @@ task per socket sends by ASGI.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from taptrading.limits import LIMITS
-from taptrading.sockets import Wire, text_frame, wire_of
+from taptrading.sockets import Wire, numbered_frame, wire_of
 
 logger = logging.getLogger(__name__)
 
 CONFLATED: Final = frozenset({"price.tick", "grid.update", "system.status", "heartbeat"})
 TOO_SLOW: Final = 4408
+GONE: Final = 1000
 SEND_PATIENCE_S: Final = 10
 ROUND: Final = 128  # sockets; a write to one takes the kernel about 10 µs
 
@@ -49,7 +50,7 @@ class Outbox:
 
     def put(self, type: str, tail: bytes) -> None:
         """`tail` is the frame without `{"seq":<n>`. Ignored once the socket is closing."""
-        if self.close_code is not None or self._stopped:
+        if self.close_code is not None:
             return
         if type in CONFLATED:
             self._waiting[type] = tail
@@ -71,6 +72,7 @@ class Outbox:
     def stop(self) -> None:
         """The peer is gone: send nothing more."""
         self._stopped = True
+        self.close_code = self.close_code or GONE
         self._wake(urgent=True)
 
     async def run(self) -> None:
@@ -80,10 +82,6 @@ class Outbox:
     def _wake(self, urgent: bool) -> None:
         """There is something to do."""
         raise NotImplementedError
-
-    def _numbered(self, tail: bytes) -> bytes:
-        self._seq += 1
-        return b'{"seq":%d%b' % (self._seq, tail)
 
     async def _bounded(self, message: dict[str, Any]) -> None:
         async with asyncio.timeout(SEND_PATIENCE_S):
@@ -110,14 +108,15 @@ class PumpedOutbox(Outbox):
                     await self._awake.wait()
         except (OSError, TimeoutError):
             self._stopped = True  # the peer vanished, or takes nothing at all
-        self.close_code = self.close_code or 1000
+        self.close_code = self.close_code or GONE
 
     async def _send_waiting(self) -> bool:
         """False when the socket is closed."""
         waiting = self._waiting
         while waiting and not self._stopped:
             tail = waiting.pop(next(iter(waiting)))
-            text = self._numbered(tail).decode()
+            self._seq += 1
+            text = f'{{"seq":{self._seq}{tail.decode()}'
             await self._bounded({"type": "websocket.send", "text": text})
         if self.close_code is None or self._stopped:
             return True
@@ -128,17 +127,23 @@ class PumpedOutbox(Outbox):
 class DirectOutbox(Outbox):
     """Hands finished frames to the server's protocol when the mailman comes by."""
 
-    __slots__ = ("_mailman", "_over", "_patience", "_wire", "is_due", "is_urgent")
+    __slots__ = (
+        *("_mailman", "_over", "_patience", "_takes_frames", "_wire", "_write"),
+        *("is_due", "is_urgent"),
+    )
 
     def __init__(self, send: Send, wire: Wire, limit: int = LIMITS.socket_queue_frames) -> None:
         super().__init__(send, limit)
         self._wire = wire
+        # Kept here: a walk past thousands of sockets should touch as little memory as it can.
+        self._write = wire.write
+        self._takes_frames = True
         self._mailman = _mailman()
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._patience: asyncio.TimerHandle | None = None
         self.is_due = False
         self.is_urgent = False
-        wire.on_writable = self._writable
+        wire.on_change = self._changed
 
     async def run(self) -> None:
         try:
@@ -148,22 +153,38 @@ class DirectOutbox(Outbox):
         except (OSError, TimeoutError):
             self._wire.abort()
         finally:
-            self._stopped = True
-            self._wire.on_writable = None
+            self.stop()
+            self._wire.on_change = None
             self._calm()
+
+    def put(self, type: str, tail: bytes) -> None:
+        # What comes ten times a second for each of thousands takes the short way.
+        if type not in CONFLATED:
+            super().put(type, tail)
+        elif self.close_code is None:
+            self._waiting[type] = tail
+            if not self.is_due:
+                self.is_due = True
+                self._mailman.take(self)
 
     def post(self) -> None:
         """Send what waits, if the socket takes it."""
         if self._stopped:
             self._end()
-        elif not self._wire.takes_frames:
-            if self._patience is None:
-                loop = asyncio.get_running_loop()
-                self._patience = loop.call_later(SEND_PATIENCE_S, self.give_up)
-        else:
-            self._write()
+        elif self._takes_frames:
+            waiting = self._waiting
+            if len(waiting) == 1:
+                self._seq = seq = self._seq + 1
+                for tail in waiting.values():
+                    self._write(numbered_frame(seq, tail))
+            elif waiting:
+                self._write(b"".join(self._numbered()))
+            waiting.clear()
             if self.close_code is not None:
                 self._end()
+        elif self._patience is None:
+            loop = asyncio.get_running_loop()
+            self._patience = loop.call_later(SEND_PATIENCE_S, self.give_up)
 
     def give_up(self) -> None:
         """The peer takes nothing at all, and is not waited for."""
@@ -171,19 +192,25 @@ class DirectOutbox(Outbox):
         self._wire.abort()
         self._end()
 
-    def _write(self) -> None:
-        frames = [text_frame(self._numbered(tail)) for tail in self._waiting.values()]
-        if frames:
-            self._waiting.clear()
-            self._wire.write(frames[0] if len(frames) == 1 else b"".join(frames))
+    def _numbered(self) -> Iterator[bytes]:
+        for tail in self._waiting.values():
+            self._seq += 1
+            yield numbered_frame(self._seq, tail)
 
     def _wake(self, urgent: bool) -> None:
-        self._mailman.take(self, urgent)
+        if urgent and not self.is_urgent:
+            self.is_urgent = True
+            self._mailman.take_first(self)
+        elif not urgent and not self.is_due:
+            self.is_due = True
+            self._mailman.take(self)
 
-    def _writable(self) -> None:
-        self._calm()
-        if self._waiting or self.close_code is not None:
-            self._wake(urgent=True)
+    def _changed(self, takes_frames: bool) -> None:
+        self._takes_frames = takes_frames
+        if takes_frames:
+            self._calm()
+            if self._waiting or self.close_code is not None:
+                self._wake(urgent=True)
 
     def _calm(self) -> None:
         if self._patience is not None:
@@ -204,17 +231,19 @@ class Mailman:
         self._due: deque[DirectOutbox] = deque()
         self._walks = False
 
-    def take(self, outbox: DirectOutbox, urgent: bool) -> None:
-        if urgent:
-            if not outbox.is_urgent:
-                outbox.is_urgent = True
-                self._urgent.append(outbox)
-        elif not outbox.is_due:
-            outbox.is_due = True
-            self._due.append(outbox)
+    def take(self, outbox: DirectOutbox) -> None:
+        self._due.append(outbox)
         if not self._walks:
-            self._walks = True
-            asyncio.get_running_loop().call_soon(self._walk)
+            self._set_out()
+
+    def take_first(self, outbox: DirectOutbox) -> None:
+        self._urgent.append(outbox)
+        if not self._walks:
+            self._set_out()
+
+    def _set_out(self) -> None:
+        self._walks = True
+        asyncio.get_running_loop().call_soon(self._walk)
 
     def _walk(self) -> None:
         for _ in range(ROUND):
@@ -227,17 +256,12 @@ class Mailman:
             else:
                 self._walks = False
                 return
-            self._visit(outbox)
-        asyncio.get_running_loop().call_soon(self._walk)
-
-    @staticmethod
-    def _visit(outbox: DirectOutbox) -> None:
-        """One broken socket must not keep the others from their mail."""
-        try:
-            outbox.post()
-        except Exception:
-            logger.exception("a socket could not be written to")
-            outbox.give_up()
+            try:
+                outbox.post()
+            except Exception:  # one broken socket must not keep the others from their mail
+                logger.exception("a socket could not be written to")
+                outbox.give_up()
+        self._set_out()
 
 
 _mailmen: WeakKeyDictionary[asyncio.AbstractEventLoop, Mailman] = WeakKeyDictionary()

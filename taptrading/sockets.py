@@ -15,21 +15,19 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 EXTENSION: Final = "taptrading.wire"
 UNSENT_BYTES: Final = 16 * 1024
 
-_SMALL: Final = 126
+_START: Final = b'{"seq":'
+_SMALL: Final = 126 - len(_START)
 _LARGE: Final = 1 << 16
-_SHORT_HEADERS: Final = tuple(bytes((0x81, size)) for size in range(_SMALL))
+_SHORT_STARTS: Final = tuple(bytes((0x81, size + len(_START))) + _START for size in range(_SMALL))
 
 
 class Wire(Protocol):
-    """A socket that takes finished frames."""
+    """A socket that takes finished frames through `write`, except while an earlier write has not
+    left the process, and after the end: `on_change` hears when it stops taking them and when it
+    takes them again."""
 
-    on_writable: Callable[[], None] | None  # called when it takes frames again
-
-    @property
-    def takes_frames(self) -> bool:
-        """False while an earlier write has not left the process, and after the end."""
-
-    def write(self, frames: bytes) -> None: ...
+    write: Callable[[bytes], None]
+    on_change: Callable[[bool], None] | None
 
     def abort(self) -> None:
         """End the connection now, whatever is still unsent."""
@@ -39,26 +37,34 @@ def wire_of(scope: Any) -> Wire | None:
     return cast(Wire | None, (scope.get("extensions") or {}).get(EXTENSION))
 
 
-def text_frame(payload: bytes) -> bytes:
-    """An unmasked, unfragmented text frame (RFC 6455, section 5.2)."""
-    size = len(payload)
+def numbered_frame(seq: int, tail: bytes) -> bytes:
+    """The text frame of `{"seq":<seq>` and `tail`: unmasked and whole (RFC 6455, section 5.2)."""
+    digits = b"%d" % seq
+    size = len(digits) + len(tail)
     if size < _SMALL:
-        return _SHORT_HEADERS[size] + payload
+        return _SHORT_STARTS[size] + digits + tail
+    return b"".join((_long_start(size), digits, tail))
+
+
+def _long_start(size: int) -> bytes:
+    size += len(_START)
     if size < _LARGE:
-        return b"\x81\x7e" + size.to_bytes(2, "big") + payload
-    return b"\x81\x7f" + size.to_bytes(8, "big") + payload
+        return b"\x81\x7e%b%b" % (size.to_bytes(2, "big"), _START)
+    return b"\x81\x7f%b%b" % (size.to_bytes(8, "big"), _START)
 
 
 class WireProtocol(WebSocketsSansIOProtocol):
     """Keeps next to nothing for a slow reader in the process and little in the kernel: what waits
     elsewhere can still be replaced by something newer."""
 
-    on_writable: Callable[[], None] | None = None
+    write: Callable[[bytes], None]
+    on_change: Callable[[bool], None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         # A write is tried at once, and the protocol is told to pause when any of it is left.
         self.transport.set_write_buffer_limits(high=0)
+        self.write = self.transport.write
         inner = transport.get_extra_info("socket")
         if inner is not None and inner.family in (socket.AF_INET, socket.AF_INET6):
             inner.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
@@ -68,17 +74,21 @@ class WireProtocol(WebSocketsSansIOProtocol):
         extensions[EXTENSION] = self
         await super().run_asgi()
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._changed(False)
+
     def resume_writing(self) -> None:
         super().resume_writing()
-        if self.on_writable is not None:
-            self.on_writable()
+        self._changed(not self.disconnected)
 
-    @property
-    def takes_frames(self) -> bool:
-        return self.writable.is_set() and not self.close_sent and not self.disconnected
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._changed(False)
+        super().connection_lost(exc)
 
-    def write(self, frames: bytes) -> None:
-        self.transport.write(frames)
+    def _changed(self, takes_frames: bool) -> None:
+        if self.on_change is not None:
+            self.on_change(takes_frames)
 
     def abort(self) -> None:
         self.transport.abort()

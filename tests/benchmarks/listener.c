@@ -25,6 +25,7 @@
 
 enum { BUFFER_BYTES = 65536, EVENTS = 1024, BUCKETS = 1000000, BUCKET_US = 10, AT_BYTES = 20 };
 static const int64_t CONNECT_PATIENCE_US = 30000000, SETTLE_US = 1000000;
+static const useconds_t LOOK_EVERY_US = 500;
 
 struct connection {
     int fd;
@@ -167,22 +168,24 @@ static size_t frame(struct connection *one, char *from, size_t length, int64_t a
     return head + size;
 }
 
-static void take(struct connection *one) {
-    ssize_t got = recv(one->fd, one->buffer + one->got, BUFFER_BYTES - one->got, 0);
+/* Returns 1 while there may be more: a read that leaves room has emptied the socket. */
+static int take(struct connection *one) {
+    size_t room = BUFFER_BYTES - one->got;
+    ssize_t got = recv(one->fd, one->buffer + one->got, room, 0);
     int64_t at = now_us();
     if (got <= 0) {
         if (got == 0 || errno != EAGAIN) end(one);
-        return;
+        return 0;
     }
     if (measured(at)) bytes += got;
     one->got += (size_t)got;
     size_t used = 0, taken;
     if (!one->upgraded) {
         char *body = memmem(one->buffer, one->got, "\r\n\r\n", 4);
-        if (body == NULL) return;
+        if (body == NULL) return 0;
         if (memcmp(one->buffer, "HTTP/1.1 101", 12) != 0) {
             end(one);
-            return;
+            return 0;
         }
         one->upgraded = 1;
         used = (size_t)(body + 4 - one->buffer);
@@ -192,20 +195,24 @@ static void take(struct connection *one) {
         used += taken;
     one->got -= used;
     if (one->got > 0) memmove(one->buffer, one->buffer + used, one->got);
+    return one->fd >= 0 && (size_t)got == room;
 }
 
+/* Looks now and then instead of waiting: to wake a sleeping neighbour for each frame would cost the
+ * sender more than the frame, and from another machine a network card would bring many at once. */
 static void serve(int poll) {
     struct epoll_event events[EVENTS];
-    int ready = epoll_wait(poll, events, EVENTS, 50);
+    int ready = epoll_wait(poll, events, EVENTS, 0);
+    if (ready < EVENTS) usleep(LOOK_EVERY_US);
     for (int i = 0; i < ready; i++) {
         struct connection *one = events[i].data.ptr;
         if (one->fd < 0) continue;
         if (events[i].events & EPOLLOUT) {
-            struct epoll_event event = {.events = EPOLLIN, .data.ptr = one};
+            struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.ptr = one};
             epoll_ctl(poll, EPOLL_CTL_MOD, one->fd, &event);
             put(one, upgrade, upgrade_bytes);
         } else {
-            take(one);
+            while (take(one)) continue;
         }
     }
 }
