@@ -11,12 +11,14 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 @dataclass(frozen=True, slots=True)
 class Dialect:
     """`begin_snapshot` opens a transaction that reads one state of the database and keeps nobody
-    from writing. `entry_bytes` has a place for text, `bet_id` one for a reference."""
+    from writing. `entry_bytes` has a place for text, `bet_id` one for a reference. `open_bets`
+    names the small index of them where the planner has no statistics to choose it by."""
 
     begin_snapshot: str
     triggers: str
     entry_bytes: str
     bet_id: str
+    open_bets: str
 
 
 _SQLITE: Final = Dialect(
@@ -24,12 +26,14 @@ _SQLITE: Final = Dialect(
     triggers="SELECT name FROM sqlite_master WHERE type = 'trigger'",
     entry_bytes="CAST({} AS BLOB)",
     bet_id="CAST(substr({0}, 5) AS INTEGER)",
+    open_bets="bets_bet AS b INDEXED BY bet_open",
 )
 _POSTGRESQL: Final = Dialect(
     begin_snapshot="BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
     triggers="SELECT tgname FROM pg_trigger WHERE NOT tgisinternal AND tgenabled <> 'D'",
     entry_bytes="convert_to({}, 'UTF8')",
     bet_id="CASE WHEN {0} ~ '^bet:[0-9]{{1,18}}$' THEN CAST(substr({0}, 5) AS BIGINT) END",
+    open_bets="bets_bet AS b",
 )
 
 

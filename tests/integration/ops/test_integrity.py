@@ -179,7 +179,8 @@ PLAYER = "(SELECT min(id) FROM wallet_wallet WHERE kind = 'player')"
         # bets and their entries
         (f"DELETE FROM bets_bet WHERE id = {LOST}", {"entries_have_bets"}),
         (
-            f"UPDATE bets_bet SET status = 'rejected', payout_micros = NULL WHERE id = {LOST}",
+            "UPDATE bets_bet SET status = 'rejected', payout_micros = NULL, resolved_at = NULL,"
+            f" taken_low_cents = NULL WHERE id = {LOST}",
             {"bets_have_entries"},
         ),
         (
@@ -204,6 +205,8 @@ PLAYER = "(SELECT min(id) FROM wallet_wallet WHERE kind = 'player')"
             " WHERE state = 'void'",
             {"outcomes_match_decisions"},
         ),
+        (f"UPDATE bets_bet SET taken_low_cents = NULL WHERE id = {WON}", {"bet_states"}),
+        ("UPDATE bets_bet SET resolved_at = 1 WHERE status = 'rejected'", {"bet_states"}),
         ("DELETE FROM bets_settlement", {"outcomes_match_decisions"}),
         (
             "UPDATE bets_cellexposure SET liability_micros = liability_micros + 1",
@@ -300,8 +303,9 @@ def test_finding_names_the_row_what_was_due_and_what_is_there(books: None) -> No
     with tampering() as cursor:
         cursor.execute("UPDATE bets_bet SET payout_micros = 7 WHERE id = %s", [bet.pk])
     (finding,) = verify().examples
-    assert bet.payout_micros is not None
-    assert finding == Finding("payouts_match", "payout of won bet", bet.pk, bet.payout_micros, 7)
+    assert finding == Finding(
+        "payouts_match", "payout of won bet", bet.pk, str(bet.payout_micros), "7"
+    )
 
 
 def test_check_that_was_not_asked_for_reports_nothing(books: None) -> None:
