@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from argparse import ArgumentParser
+from concurrent.futures import BrokenExecutor
 from typing import Any, Final
 
 from django.core.management.base import BaseCommand
@@ -51,7 +52,7 @@ class Command(BaseCommand):
 
         try:
             report = verify(checks, jobs, progress)
-        except (DatabaseError, OSError) as error:
+        except (DatabaseError, OSError, BrokenExecutor) as error:
             self.stderr.write(f"could not run: {error}")
             sys.exit(COULD_NOT_RUN)
         took_s = round(time.monotonic() - started, 3)
