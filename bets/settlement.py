@@ -4,6 +4,7 @@ A worker may propose what it likes: the first proposal stored is the decision, a
 pays from the stored row, in bounded batches. Running any of it twice changes nothing.
 """
 
+from collections.abc import Iterator
 from typing import Any, ClassVar, Final
 
 import msgspec
@@ -186,11 +187,20 @@ class SettlementWork:
 def closed_columns(now_us: int) -> list[int]:
     """Columns that may be due: those with bets to resolve, and the recent ones undecided."""
     end = (now_us // clock.US_PER_S) // LIMITS.column_s * LIMITS.column_s
-    with_bets = Bet.objects.open().filter(column_start__lte=end - LIMITS.column_s)
     back_s = 2 * LIMITS.recording_patience_ms // 1_000
     recent = range(end - back_s // LIMITS.column_s * LIMITS.column_s, end, LIMITS.column_s)
     decided = set(
         Settlement.objects.filter(column_start__in=recent).values_list("column_start", flat=True)
     )
-    owing = set(with_bets.order_by().values_list("column_start", flat=True).distinct())
-    return sorted(owing | (set(recent) - decided))
+    return sorted(set(_with_open_bets(end)) | (set(recent) - decided))
+
+
+def _with_open_bets(end: int) -> Iterator[int]:
+    """Columns before `end` with open bets: a look into the index for each, however many bets."""
+    columns = Bet.objects.open().order_by("column_start").values_list("column_start", flat=True)
+    last = -1
+    while (
+        found := columns.filter(column_start__gt=last, column_start__lt=end).first()
+    ) is not None:
+        yield found
+        last = found

@@ -111,7 +111,8 @@ class _Watch(threading.Thread):
         with load.database(self._running) as connection:
             while time.time() < self._end_s + PATIENCE_S:
                 (waiting,) = connection.execute(
-                    "SELECT count(*) FROM bets_bet WHERE column_start = ? AND status = 'confirmed'",
+                    "SELECT count(*) FROM bets_bet WHERE column_start = ?"
+                    " AND taken_low_cents IS NOT NULL AND resolved_at IS NULL",
                     [self._column],
                 ).fetchone()
                 yield waiting
