@@ -20,7 +20,7 @@ django.setup()  # stands before what needs the apps
 import taptrading.celery  # noqa: E402, F401  # shared tasks find their app
 from bets import endpoint, reads  # noqa: E402
 from bets.live import live  # noqa: E402
-from taptrading import http  # noqa: E402
+from taptrading import collector, http  # noqa: E402
 from taptrading.direct import HANDLERS  # noqa: E402
 from taptrading.django_threads import ThreadedDjango  # noqa: E402
 from taptrading.errors import Refusal  # noqa: E402
@@ -137,6 +137,7 @@ async def _lifespan(receive: Receive, send: Send) -> None:
 async def _start() -> None:
     link.start()
     await live.start()
+    collector.spare()
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGTERM, signal.SIGINT):
             _say_goodbye_first(number, asyncio.get_running_loop())

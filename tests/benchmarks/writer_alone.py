@@ -30,10 +30,10 @@ from bets.models import Bet  # noqa: E402
 from bets.placing import PlaceBet  # noqa: E402
 from bets.pricing import PricingHandler  # noqa: E402
 from bets.settlement import DecideColumn, SettleBets  # noqa: E402
-from ops.management.commands.run_writer import _server, spare_the_collector  # noqa: E402
+from ops.management.commands.run_writer import _server  # noqa: E402
 from pricefeed import recorder  # noqa: E402
 from pricefeed.board import FeedState, TickRecord, board  # noqa: E402
-from taptrading import clock  # noqa: E402
+from taptrading import clock, collector  # noqa: E402
 from tests.benchmarks.writing import Measured  # noqa: E402
 from tests.fakes import ManualClock  # noqa: E402
 from wallet import server as server_module  # noqa: E402
@@ -198,7 +198,7 @@ class Bench:
             evidence=b"",
         )
         await self.run([_frame([decision])])
-        while Bet.objects.filter(column_start=column_start, status="confirmed").exists():
+        while Bet.objects.open().filter(column_start=column_start).exists():
             await self.run([_frame([SettleBets(column_start)])])
 
 
@@ -230,7 +230,7 @@ async def _main(bets: int, batch: int, with_parts: bool) -> Measured:
         checkpointer.start()
     await _round(bench, Parts(), WARM_UP)
     bench.batch_s.clear()
-    spare_the_collector()
+    collector.spare()
     if with_parts:
         watch.time_parts(server)
     grown: dict[str, float] = {}

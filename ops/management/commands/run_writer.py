@@ -1,7 +1,6 @@
 """The writer process: the one that moves money."""
 
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -19,7 +18,7 @@ from bets.liabilities import current_exposure
 from bets.quotes import EXPOSURE_KEY, EXPOSURE_KIND
 from ops.lock import AlreadyRunning, FolderLock
 from pricefeed.board import FEED_KEY, FEED_KIND, board
-from taptrading import hub
+from taptrading import collector, hub
 from wallet import balances
 from wallet.checkpoints import Checkpointer
 from wallet.keys import KeyHandler
@@ -32,7 +31,6 @@ log = logging.getLogger(__name__)
 
 # Whoever starts late, or finds Redis emptied, knows exposure and balances again within this time.
 REPEAT_S = 1.0
-GC_THRESHOLDS = (50_000, 20, 50)
 
 
 class Command(BaseCommand):
@@ -60,7 +58,7 @@ async def _run() -> None:
     server = _server(store)
     checkpointer = Checkpointer()
     checkpointer.start()
-    spare_the_collector()
+    collector.spare()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.stop)
@@ -83,14 +81,6 @@ async def _run() -> None:
         await asyncio.gather(*helping, return_exceptions=True)
         checkpointer.stop()
         await store.aclose()
-
-
-def spare_the_collector() -> None:
-    """What is loaded by now stays, and batches make hardly any cycles: by default the collector
-    would walk through all of it several times a second."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
 
 
 def _server(store: "redis.asyncio.Redis") -> WriterServer:
