@@ -56,8 +56,8 @@ class Found(NamedTuple):
 
 
 _STEPS: Final = {
-    Scale.CI: ([Step(500)], 2.0),
-    Scale.NORMAL: ([Step(2_000), Step(5_000), Step(5_000, PRICE_AND_GRID)], 5.0),
+    Scale.CI: ([Step(500)], 1.0),
+    Scale.NORMAL: ([Step(2_000), Step(5_000)], 4.0),
     Scale.LONG: (
         [Step(n, c) for c in (PRICE, PRICE_AND_GRID) for n in (1_000, 2_000, 5_000, 7_500, 9_900)],
         30.0,
