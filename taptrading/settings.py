@@ -120,6 +120,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "taptrading.api.RequestIdMiddleware",
+    "taptrading.middleware.ShortBodies",
     "django.middleware.security.SecurityMiddleware",
     "taptrading.middleware.StaticFiles",
     "taptrading.middleware.StaffSessions",

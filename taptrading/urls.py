@@ -13,11 +13,12 @@ admin.site.site_header = admin.site.site_title = "TapTrading"
 admin.site.index_title = "Look, and operate"
 
 urlpatterns = [
+    # Tried in this order, so what is asked for most stands first.
+    path("api/v1/", include("bets.urls")),
+    path("api/v1/", include("wallet.urls")),
     # Until there is a page for traders, an address without a path leads to what there is.
     path("", RedirectView.as_view(pattern_name="docs")),
     path("", include("ops.urls")),
-    path("api/v1/", include("wallet.urls")),
-    path("api/v1/", include("bets.urls")),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
     path(
