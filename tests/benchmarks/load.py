@@ -316,12 +316,15 @@ class Load:
                 file.write(records)
         return path, start_us
 
-    def send(self, path: Path, start_us: int, connections: int = CONNECTIONS) -> Sent:
+    def send(
+        self, path: Path, start_us: int, connections: int = CONNECTIONS, port: int | None = None
+    ) -> Sent:
+        """To the platform, or to whoever listens at `port`."""
         late_s = time.time() - start_us / US_PER_S
         if late_s > 0:
             raise RuntimeError(f"signing took {late_s:.1f} s too long")
         outcomes = path.with_suffix(".outcomes")
-        arguments = [self._running.port, connections, path, outcomes, start_us]
+        arguments = [port or self._running.port, connections, path, outcomes, start_us]
         command = [str(self._program), *map(str, arguments)]
         done = subprocess.run(command, check=True, capture_output=True)
         said = json.loads(done.stdout)
