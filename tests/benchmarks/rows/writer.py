@@ -5,7 +5,7 @@ from typing import Final
 from tests.benchmarks.report import Figure, Scale
 from tests.benchmarks.writing import Measured, measure, past
 
-BETS: Final = {Scale.CI: 10_000, Scale.NORMAL: 60_000, Scale.LONG: 200_000}
+BETS: Final = {Scale.CI: 10_000, Scale.NORMAL: 20_000, Scale.LONG: 200_000}
 BATCHES: Final = {Scale.CI: (200,), Scale.NORMAL: (100, 200, 500), Scale.LONG: (100, 200, 500)}
 WALLETS: Final = 5_000
 MUST: Final = 25_000
@@ -17,7 +17,7 @@ def run(scale: Scale) -> list[Figure]:
     with past(1_000, WALLETS) as database:
         for batch in BATCHES[scale]:
             figures += _figures(batch, measure(database, BETS[scale], batch))
-        parts = measure(database, min(BETS[scale], 20_000), 200, parts=True)
+        parts = measure(database, min(BETS[scale], 10_000), 200, parts=True)
     figures.append(
         Figure(
             "writer",
