@@ -1,20 +1,21 @@
 """The small ASGI application of GET config, status, price, prices and grid.
 
 Answered from this process's memory, without Django; only `prices` reads the database, in a
-thread. Nothing here changes anything.
+thread and once a tick. Nothing here changes anything.
 """
 
 import hashlib
 import logging
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qs, urlencode
 
 from django.conf import settings
 from django.db import Error as DatabaseError
 
+from bets.candles import Moment, Pages, Span
 from bets.quotes import quotes
-from pricefeed import recorder
 from pricefeed.board import board
 from taptrading import clock, http
 from taptrading.api import error_body
@@ -22,7 +23,6 @@ from taptrading.errors import ApiError, Refusal
 from taptrading.http import Receive, Scope, Send, encode
 from taptrading.limits import LIMITS, PRESETS_MICROS
 from taptrading.rfc3339 import parse_us
-from taptrading.threads import in_thread
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +30,8 @@ STEP_MAX_S: Final = 86_400
 PAGE_MAX_S: Final = 86_400  # the ticks of a page are those of a day at most: it may be short
 _NO_STORE: Final = (b"cache-control", b"no-store")
 _ALLOW: Final = (b"allow", b"GET, HEAD, OPTIONS")
+
+pages: Final = Pages()
 
 
 class Reply(NamedTuple):
@@ -58,12 +60,17 @@ def config_json() -> dict[str, Any]:
 
 
 async def get_config(scope: Scope) -> Reply:
+    reply, unchanged = _config(settings.DOMAIN, settings.CHAIN_ID, settings.DEMO)
+    return unchanged if (b"if-none-match", reply.headers[0][1]) in scope["headers"] else reply
+
+
+@lru_cache(maxsize=1)
+def _config(*_: object) -> tuple[Reply, Reply]:
+    """With a body, and without one for who has it. Depends on these settings; LIMITS are fixed."""
     body = encode(config_json())
     tag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
     headers = ((b"etag", tag.encode()), (b"cache-control", b"no-cache"))
-    if (b"if-none-match", tag.encode()) in scope["headers"]:
-        return Reply(304, b"", headers)
-    return Reply(200, body, headers)
+    return Reply(200, body, headers), Reply(304, b"", headers)
 
 
 async def get_status(scope: Scope) -> Reply:
@@ -85,42 +92,25 @@ async def get_grid(scope: Scope) -> Reply:
 async def get_prices(scope: Scope) -> Reply:
     """Raises ApiError (invalid_request)."""
     given = _single_values(scope["query_string"])
-    query = PricesQuery.of(given, clock.now_us())
-    candles, has_older = await in_thread(recorder.ohlc, *query)
-    results = [
-        {
-            "at": clock.iso_ms(candle.at_us),
-            "open_cents": candle.open_cents,
-            "low_cents": candle.low_cents,
-            "high_cents": candle.high_cents,
-            "close_cents": candle.close_cents,
-        }
-        for candle in candles
-    ]
-    older = urlencode({**given, "to": results[-1]["at"]}) if has_older else None
-    next_url = older and f"{scope['path']}?{older}"
-    return Reply(200, encode({"results": results, "next": next_url}))
+    now_us = clock.now_us()
+    tick = board.tick.seq if board.tick else 0
+    page = await pages.page(_span(given, now_us), Moment(tick, now_us // clock.US_PER_S))
+    next_url = None
+    if page.older_before is not None:
+        next_url = f"{scope['path']}?{urlencode({**given, 'to': page.older_before})}"
+    return Reply(200, b'{"results":%b,"next":%b}' % (page.results, encode(next_url)))
 
 
-class PricesQuery(NamedTuple):
-    """The newest `limit` steps that begin at or after `from`, before `to`."""
-
-    from_us: int
-    to_us: int
-    step_s: int
-    limit: int
-
-    @classmethod
-    def of(cls, given: dict[str, str], now_us: int) -> "PricesQuery":
-        """Raises ApiError (invalid_request)."""
-        step_s = _int(given, "step_s", STEP_MAX_S, LIMITS.column_s)
-        limit = _int(given, "limit", LIMITS.page_max, LIMITS.page_default)
-        return cls(
-            from_us=_instant_us(given, "from", 0),
-            to_us=_instant_us(given, "to", now_us),
-            step_s=step_s,
-            limit=min(limit, PAGE_MAX_S // step_s),
-        )
+def _span(given: dict[str, str], now_us: int) -> Span:
+    """Raises ApiError (invalid_request)."""
+    step_s = _int(given, "step_s", STEP_MAX_S, LIMITS.column_s)
+    limit = _int(given, "limit", LIMITS.page_max, LIMITS.page_default)
+    return Span(
+        from_us=_instant_us(given, "from", 0),
+        to_us=_instant_us(given, "to", now_us),
+        step_s=step_s,
+        limit=min(limit, PAGE_MAX_S // step_s),
+    )
 
 
 def _single_values(query_string: bytes) -> dict[str, str]:

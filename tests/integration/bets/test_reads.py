@@ -1,14 +1,17 @@
 """GET config, status, price, prices and grid as a client sees them, without Django."""
 
+import asyncio
 import json
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import pytest
 from django.db import OperationalError
 
 from bets import reads
+from bets.candles import KEPT_MAX, Moment, Pages, Span
 from bets.quotes import Quotes
+from pricefeed import recorder
 from pricefeed.board import Board, FeedState, TickRecord
 from pricefeed.recorder import Candle, Candles
 from taptrading import clock
@@ -32,7 +35,8 @@ class FrozenClock(clock.Clock):
 
 
 @pytest.fixture(autouse=True)
-def _frozen() -> Iterator[None]:
+def _frozen(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(reads, "pages", Pages())
     before = clock.current()
     clock.use(FrozenClock())
     yield
@@ -162,7 +166,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, int, int]]:
         asked.append((from_us, to_us, step_s, limit))
         return Candles([Candle(1_764_000_000_000_000, 5, 3, 9, 7)], has_older=len(asked) == 1)
 
-    monkeypatch.setattr(reads.recorder, "ohlc", ohlc)
+    monkeypatch.setattr(recorder, "ohlc", ohlc)
     return asked
 
 
@@ -245,7 +249,57 @@ async def test_get_prices_when_the_database_fails_is_503(monkeypatch: pytest.Mon
     def fail(*_: int) -> Candles:
         raise OperationalError("disk I/O error")
 
-    monkeypatch.setattr(reads.recorder, "ohlc", fail)
+    monkeypatch.setattr(recorder, "ohlc", fail)
     answer = await ask("/api/v1/prices")
     assert (answer.status, answer.json["error"]) == (503, "dependency_unavailable")
     assert "disk" not in answer.body.decode()
+
+
+async def test_get_prices_when_asked_again_before_the_next_tick_then_read_once(
+    asked: list[tuple[int, int, int, int]], board: Board
+) -> None:
+    with_price(board)
+    first = await ask("/api/v1/prices?step_s=10")
+    again = await asyncio.gather(*(ask("/api/v1/prices?step_s=10&limit=50") for _ in range(3)))
+    assert len(asked) == 1
+    assert [json.loads(answer.body)["results"] for answer in again] == [first.json["results"]] * 3
+    await ask("/api/v1/prices?step_s=20")
+    assert len(asked) == 2
+
+
+async def test_get_prices_when_a_tick_came_or_a_second_passed_then_read_anew(
+    asked: list[tuple[int, int, int, int]],
+) -> None:
+    pages, span = Pages(), Span(0, NOW_US, 5, 50)
+    for moment in (Moment(1, 1), Moment(1, 1), Moment(2, 1), Moment(2, 2)):
+        await pages.page(span, moment)
+    assert len(asked) == 3
+
+
+async def test_get_prices_when_reading_failed_then_the_next_one_reads_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answers: list[Any] = [OperationalError("disk I/O error"), Candles([], has_older=False)]
+
+    def ohlc(*_: int) -> Candles:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return cast(Candles, answer)
+
+    monkeypatch.setattr(recorder, "ohlc", ohlc)
+    assert (await ask("/api/v1/prices")).status == 503
+    await asyncio.sleep(0)
+    assert (await ask("/api/v1/prices")).json == {"results": [], "next": None}
+
+
+async def test_get_prices_when_many_different_pages_are_asked_for_then_few_are_kept(
+    asked: list[tuple[int, int, int, int]],
+) -> None:
+    pages = Pages()
+    for limit in range(1, KEPT_MAX + 2):
+        await pages.page(Span(0, NOW_US, 5, limit), Moment(1, 1))
+    await pages.page(Span(0, NOW_US, 5, 1), Moment(1, 1))
+    assert len(asked) == KEPT_MAX + 1
+    await pages.page(Span(0, NOW_US, 5, KEPT_MAX + 1), Moment(1, 1))
+    assert len(asked) == KEPT_MAX + 2
