@@ -30,7 +30,7 @@ from bets.models import Bet  # noqa: E402
 from bets.placing import PlaceBet  # noqa: E402
 from bets.pricing import PricingHandler  # noqa: E402
 from bets.settlement import DecideColumn, SettleBets  # noqa: E402
-from ops.management.commands.run_writer import _server  # noqa: E402
+from ops.management.commands.run_writer import _server, tune_connection  # noqa: E402
 from pricefeed import recorder  # noqa: E402
 from pricefeed.board import FeedState, TickRecord, board  # noqa: E402
 from taptrading import clock, collector  # noqa: E402
@@ -222,6 +222,7 @@ async def _main(bets: int, batch: int, with_parts: bool) -> Measured:
     telling = asyncio.create_task(server._tell_others())
     bench, watch, parts = Bench(server, batch), Stopwatch(), Parts()
     wal = Path(f"{settings.DATABASES['default']['NAME']}-wal")
+    tune_connection()
     checkpointer = Checkpointer()
     if with_parts:  # with a log that only grows, what a bet adds to it can be counted
         with connection.cursor() as cursor:

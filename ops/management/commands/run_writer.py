@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 # Whoever starts late, or finds Redis emptied, knows exposure and balances again within this time.
 REPEAT_S = 1.0
+CACHE_KIB = 512 * 1024  # at most: it fills as the history grows
 
 
 class Command(BaseCommand):
@@ -51,9 +52,7 @@ class Command(BaseCommand):
 
 
 async def _run() -> None:
-    if connection.vendor == "sqlite":
-        with connection.cursor() as cursor:  # the writer retries by itself, and counts
-            cursor.execute("PRAGMA busy_timeout=100")
+    tune_connection()
     store = redis.asyncio.Redis.from_url(settings.REDIS_URL, socket_timeout=1.0)
     server = _server(store)
     checkpointer = Checkpointer()
@@ -81,6 +80,15 @@ async def _run() -> None:
         await asyncio.gather(*helping, return_exceptions=True)
         checkpointer.stop()
         await store.aclose()
+
+
+def tune_connection() -> None:
+    """The writer retries by itself, and counts; and it is the one whose pages lie all over the
+    indexes, so that the history they have to be found in should be in its memory."""
+    if connection.vendor == "sqlite":
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA busy_timeout=100")
+            cursor.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
 
 
 def _server(store: "redis.asyncio.Redis") -> WriterServer:
