@@ -20,6 +20,7 @@ django.setup()  # stands before what needs the apps
 import taptrading.celery  # noqa: E402, F401  # shared tasks find their app
 from bets import endpoint, reads  # noqa: E402
 from bets.live import live  # noqa: E402
+from bets.own_reads import own_reads  # noqa: E402
 from taptrading import collector, http  # noqa: E402
 from taptrading.direct import HANDLERS  # noqa: E402
 from taptrading.django_threads import ThreadedDjango  # noqa: E402
@@ -54,6 +55,8 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
 async def _django(scope: Scope, receive: Receive, send: Send) -> None:
     """Django spools a body of any length to disk before a view looks at it, and it has none of
     the resources that take more than the usual 16 KiB."""
+    if await own_reads.answered(scope, send):
+        return
     admin = scope["path"].startswith("/admin/")
     limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE if admin else LIMITS.body_bytes
     await http.within(limit, django_app, scope, receive, send)

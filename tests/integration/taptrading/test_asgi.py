@@ -7,7 +7,7 @@ import pytest
 from channels.testing import ApplicationCommunicator, HttpCommunicator, WebsocketCommunicator
 from django.db import OperationalError
 
-from taptrading import asgi
+from taptrading import asgi, http
 from taptrading.asgi import application
 from taptrading.errors import DependencyError
 
@@ -190,3 +190,17 @@ async def test_lifespan_when_it_cannot_start_says_so(monkeypatch: pytest.MonkeyP
         "type": "lifespan.startup.failed",
         "message": "no socket",
     }
+
+
+async def test_request_when_it_is_a_plain_own_read_then_django_is_not_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def answered(scope: Any, send: Any) -> bool:
+        plain: bool = scope["path"] == "/api/v1/bets"
+        if plain:
+            await http.reply(send, 200, b"{}", "mine")
+        return plain
+
+    monkeypatch.setattr(asgi.own_reads, "answered", answered)
+    assert (await ask("GET", "/api/v1/bets"))["body"] == b"{}"
+    assert (await ask("GET", "/api/v1/no-such-thing"))["status"] == 404
