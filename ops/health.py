@@ -17,6 +17,7 @@ from django.db import connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 from msgspec import DecodeError
+from prometheus_client import Gauge
 
 from pricefeed import recorder
 from pricefeed.board import FEED_KEY, Board, FeedState, decode
@@ -33,10 +34,16 @@ PATIENCE_S: Final = 1.0
 Report = dict[str, Any]
 
 _connections: WeakSet[BaseDatabaseWrapper] = WeakSet()
+_CONNECTIONS: Final = Gauge(
+    "database_connections",
+    "Connections to the database of all processes, each as of its newest one",
+    multiprocess_mode="livesum",
+)
 
 
 def _remember_connection(connection: BaseDatabaseWrapper, **_: object) -> None:
     _connections.add(connection)
+    _CONNECTIONS.set(_open_connections())
 
 
 connection_created.connect(_remember_connection)

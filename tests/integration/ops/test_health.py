@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import redis
 from django.contrib.auth.models import User
-from django.db import DatabaseError
+from django.db import DatabaseError, connection
+from django.db.backends.signals import connection_created
 from django.test import Client
 from django.urls import include, path
 
@@ -169,3 +170,11 @@ def test_metrics_are_in_prometheus_form(platform: Any) -> None:
     reply = Client().get("/metrics")
     assert reply.status_code == 200
     assert b"# TYPE python_info gauge" in reply.content
+
+
+@pytest.mark.django_db
+def test_connection_when_it_is_opened_then_the_gauge_counts_it() -> None:
+    gauge = health._CONNECTIONS
+    gauge.set(0)
+    connection_created.send(type(connection), connection=connection)
+    assert gauge._value.get() == health._open_connections() >= 1
