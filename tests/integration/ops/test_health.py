@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import redis
 from django.contrib.auth.models import User
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, connections
 from django.db.backends.signals import connection_created
 from django.test import Client
 from django.urls import include, path
@@ -176,5 +176,6 @@ def test_metrics_are_in_prometheus_form(platform: Any) -> None:
 def test_connection_when_it_is_opened_then_the_gauge_counts_it() -> None:
     gauge = health._CONNECTIONS
     gauge.set(0)
-    connection_created.send(type(connection), connection=connection)
+    opened = connections["default"]
+    connection_created.send(type(opened), connection=opened)
     assert gauge._value.get() == health._open_connections() >= 1
