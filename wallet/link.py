@@ -1,7 +1,7 @@
 """Every other process's end of the writer's socket.
 
 `call` blocks (views, tasks, commands; one connection a thread). `Link` serves an event loop:
-commands gather in a bounded queue while one batch is under way, so a batch costs one round trip.
+commands gather in a bounded queue while batches are under way, so a batch costs one round trip.
 """
 
 import asyncio
@@ -39,9 +39,16 @@ PATIENCE_S: Final = LIMITS.writer_batch_ms / 1_000
 REPLY_TIMEOUT_S: Final = PATIENCE_S + 1.0
 RECONNECT_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 
-QUEUE_DEPTH = Gauge("entry_queue_depth", "Commands that wait for the writer in this process")
+QUEUE_DEPTH = Gauge(
+    "entry_queue_depth", "Commands that wait for the writer", multiprocess_mode="livesum"
+)
 QUEUE_FULL = Counter("entry_queue_full_total", "Commands refused because the queue was full")
 
+
+# So many commands make a batch of their own while others are under way: the writer has something
+# to do while this process still reads and checks the rest of what came in at once.
+ENOUGH: Final = 64
+BATCHES_UNDER_WAY: Final = 8
 
 # Told the outcome, or why there is none.
 Answered = Callable[[Outcome | DependencyError], None]
@@ -51,17 +58,15 @@ Waiter = tuple[Command, Answered]
 class Link:
     """The event loop's connection. `start` in the loop; all the rest on the loop's thread.
 
-    One batch is under way, the next one gathers meanwhile: what came in while the writer worked
-    goes out the moment it answers, and what comes to an idle link goes out at the end of the
-    loop's turn, with its neighbours.
+    What comes to an idle link goes out at the end of the loop's turn, with its neighbours. What
+    comes while a batch is under way gathers until the writer answers, or until it is `ENOUGH`.
     """
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._waiting: deque[tuple[Command, Answered, float]] = deque()
-        self._under_way: list[Waiter] = []
+        self._under_way: deque[tuple[int, list[Waiter], asyncio.TimerHandle]] = deque()
         self._wire: _Wire | None = None
-        self._patience: asyncio.TimerHandle | None = None
         self._send_is_due = False
         self._closing = False
         self._number = 0
@@ -102,7 +107,9 @@ class Link:
             answered(Refusal("overloaded"))
         else:
             self._waiting.append((command, answered, time.monotonic() + PATIENCE_S))
-            if not self._under_way and not self._send_is_due:
+            if len(self._waiting) >= ENOUGH:
+                self._send()
+            elif not self._under_way and not self._send_is_due:
                 self._send_is_due = True
                 self._loop.call_soon(self._send)
 
@@ -128,15 +135,16 @@ class Link:
                 log.warning("link to the writer lost")
 
     def _send(self) -> None:
-        """The next batch, if there is one and none is under way."""
+        """The next batch, if there is one and not too many are under way."""
         self._send_is_due = False
-        if self._under_way or self._wire is None:
+        if len(self._under_way) >= BATCHES_UNDER_WAY or self._wire is None:
             return
-        self._under_way = self._next_batch()
-        if self._under_way:
+        batch = self._next_batch()
+        if batch:
             self._number += 1
-            commands = [command for command, _ in self._under_way]
-            self._patience = self._loop.call_later(REPLY_TIMEOUT_S, self._wire.give_up)
+            commands = [command for command, _ in batch]
+            patience = self._loop.call_later(REPLY_TIMEOUT_S, self._wire.give_up)
+            self._under_way.append((self._number, batch, patience))
             self._wire.send(encode_frame(self._number, commands))
         else:
             self._close_if_done()
@@ -155,21 +163,18 @@ class Link:
         return batch
 
     def _take(self, body: bytes) -> None:
-        """A frame came. Raises FrameError when it is no answer to the batch under way."""
-        batch = self._under_way
+        """A frame came. Raises FrameError when it is no answer to the oldest batch under way."""
+        if not self._under_way:
+            raise FrameError("a reply to nothing")
+        expected, batch, patience = self._under_way[0]
         number, outcomes = decode_outcomes(body, [command for command, _ in batch])
-        if not batch or number != self._number:
-            raise FrameError(f"reply {number} to batch {self._number}")
-        self._end_patience()
-        self._under_way = []
+        if number != expected:
+            raise FrameError(f"reply {number} to batch {expected}")
+        patience.cancel()
+        self._under_way.popleft()
         self._send()  # the writer works on the next batch while this one's waiters are told
         for (_, answered), outcome in zip(batch, outcomes, strict=True):
             _tell(answered, outcome)
-
-    def _end_patience(self) -> None:
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
 
     def _close_if_done(self) -> None:
         if self._closing and self._wire is not None and not (self._under_way or self._waiting):
@@ -177,10 +182,11 @@ class Link:
 
     def _give_up(self) -> None:
         """The connection is gone: what was sent may have been done, what was not was not."""
-        self._end_patience()
-        batch, self._under_way = self._under_way, []
-        for _, answered in batch:
-            _tell(answered, OutcomeUnknown("the writer's answer is lost"))
+        under_way, self._under_way = self._under_way, deque()
+        for _, batch, patience in under_way:
+            patience.cancel()
+            for _, answered in batch:
+                _tell(answered, OutcomeUnknown("the writer's answer is lost"))
         while self._waiting:
             _, answered, _ = self._waiting.popleft()
             _tell(answered, DependencyError("the writer cannot be reached"))

@@ -129,8 +129,8 @@ class Bench:
     def answer(self) -> None:
         """What the writer would say to the batch that gathered."""
         self.link._send()
-        count = len(self.link._under_way)
-        self.link._take(_outcomes(self.link._number, count))
+        for number, waiters, _ in list(self.link._under_way):
+            self.link._take(_outcomes(number, len(waiters)))
 
     async def over_sockets(self, bodies: list[bytes]) -> None:
         fields = [json.loads(body) for body in bodies]

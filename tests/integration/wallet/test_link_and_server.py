@@ -172,6 +172,52 @@ async def test_answer_that_comes_in_pieces_is_put_together(path: Path) -> None:
         assert await made.call(RequestDeposit(1, 5)) == Done(5)
 
 
+async def test_commands_enough_for_a_batch_do_not_wait_for_the_one_under_way(path: Path) -> None:
+    """Three frames reach a writer that has not answered one; what is too few for a fourth waits."""
+    frames: list[Any] = []
+    arrived, hang_up = asyncio.Event(), asyncio.Event()
+
+    async def listen(reader: asyncio.StreamReader, stream: asyncio.StreamWriter) -> None:
+        for _ in range(3):
+            header = await reader.readexactly(HEADER.size)
+            frame = await reader.readexactly(protocol.frame_length(header))
+            frames.append(protocol.command_decoder(list(KINDS))(frame))
+        number, commands = frames[0]
+        stream.write(encode_frame(number, [Done(c.amount_micros) for c in commands]))
+        arrived.set()
+        await hang_up.wait()
+        stream.close()
+
+    server = await asyncio.start_unix_server(listen, str(path))
+    async with server, linked(path) as made:
+        await connected(made)
+        asked = [RequestDeposit(1, amount) for amount in range(3 * link.ENOUGH + 1)]
+        answers = [asyncio.ensure_future(made.call(command)) for command in asked]
+        await arrived.wait()
+        sizes = [len(commands) for _, commands in frames]
+        first = await asyncio.gather(*answers[: sizes[0]])
+        assert first == [Done(amount) for amount in range(sizes[0])]
+        assert [c.amount_micros for _, commands in frames for c in commands] == list(
+            range(sum(sizes))
+        )
+        assert sum(sizes) >= 3 * link.ENOUGH - 1
+        hang_up.set()
+        rest = await asyncio.gather(*answers[sizes[0] :], return_exceptions=True)
+        # The writer may have done what it was sent; nobody did what never left.
+        assert all(isinstance(error, OutcomeUnknown | DependencyError) for error in rest)
+        assert sum(isinstance(error, OutcomeUnknown) for error in rest) >= sum(sizes[1:])
+
+
+async def test_batches_under_way_are_bounded(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link, "BATCHES_UNDER_WAY", 2)
+    monkeypatch.setattr(link, "ENOUGH", 1)
+    writer = EchoWriter()
+    async with serving(path, writer), linked(path) as made:
+        await connected(made)
+        asked = [made.call(RequestDeposit(1, amount)) for amount in range(1, 51)]
+        assert await asyncio.gather(*asked) == [Done(amount) for amount in range(1, 51)]
+
+
 @pytest.mark.parametrize("number", [0, 2])
 async def test_answer_to_another_batch_is_outcome_unknown(path: Path, number: int) -> None:
     async def answer(reader: asyncio.StreamReader, stream: asyncio.StreamWriter) -> None:
