@@ -9,10 +9,12 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
+from bets.grid import column_of
 from bets.liabilities import Liabilities
 from bets.models import Bet, Settlement
 from bets.resolution import ColumnDecision, deflate_evidence, touches
 from bets.wire import FACTS, Facts
+from pricefeed import recorder
 from taptrading import clock
 from taptrading.errors import Broken, Refusal
 from taptrading.limits import LIMITS
@@ -185,10 +187,13 @@ class SettlementWork:
 
 
 def closed_columns(now_us: int) -> list[int]:
-    """Columns that may be due: those with bets to resolve, and the recent ones undecided."""
-    end = (now_us // clock.US_PER_S) // LIMITS.column_s * LIMITS.column_s
+    """Columns that may be due: those with bets to resolve, and the recent ones undecided, but for
+    those before the first tick ever: nobody asks for them."""
+    end = column_of(now_us)
     back_s = 2 * LIMITS.recording_patience_ms // 1_000
-    recent = range(end - back_s // LIMITS.column_s * LIMITS.column_s, end, LIMITS.column_s)
+    first_us = recorder.first_at_us()
+    first = end if first_us is None else column_of(first_us)
+    recent = range(max(first, column_of((end - back_s) * clock.US_PER_S)), end, LIMITS.column_s)
     decided = set(
         Settlement.objects.filter(column_start__in=recent).values_list("column_start", flat=True)
     )

@@ -35,9 +35,6 @@ def _decided(column_start: int) -> bool:
     if Settlement.objects.filter(column_start=column_start).exists():
         return True
     recorded = recorder.ticks_of_column(column_start, LIMITS.column_s)
-    end_ms = (column_start + LIMITS.column_s) * 1_000
-    if not any(tick.at_ms < end_ms for tick in recorded) and not _bets(column_start).exists():
-        return False  # before the first tick ever: nobody asks
     ticks = [resolution.Vertex(*tick) for tick in recorded]
     decision = resolution.resolve_column(column_start, ticks, clock.now_us())
     if decision is None:

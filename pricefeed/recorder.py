@@ -90,6 +90,12 @@ def newest() -> TickRecord | None:
     return None if row is None else _tick(row)
 
 
+def first_at_us() -> int | None:
+    """When the oldest recorded tick fell; None before there is one."""
+    first = Tick.objects.order_by("at").values_list("at", flat=True).first()
+    return None if first is None else clock.to_us(first)
+
+
 def ticks_since(from_us: int, limit: int | None = None) -> list[TickRecord]:
     """The ticks from that instant on, oldest first; at most `limit`."""
     rows = Tick.objects.filter(at__gte=from_us).order_by("at").values_list(*_FIELDS)
