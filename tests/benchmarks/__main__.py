@@ -18,6 +18,16 @@ ROWS: Final = (
 )
 
 
+def _against_the_peer(found: list[Figure], before: list[Figure]) -> list[Figure]:
+    """How many times the plain peer we are, once both were measured in this run."""
+    ours = {figure.name: figure.value for figure in before if figure.row == "bets"}
+    peers = [figure.value for figure in found if figure.row == "peer"]
+    saturating = next((v for name, v in ours.items() if name.startswith("saturating")), None)
+    if saturating is None or not peers:
+        return []
+    return [Figure("peer", "bets, saturating / plain peer", saturating / peers[0], "x", 8, 20)]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("rows", nargs="*", choices=[*ROWS, []], help="all of them if none is named")
@@ -30,6 +40,7 @@ def main() -> None:
     for row in options.rows or ROWS:
         module = importlib.import_module(f"tests.benchmarks.rows.{row}")
         found: list[Figure] = module.run(options.scale)
+        found += _against_the_peer(found, figures)
         print_figures(found)
         figures += found
         if options.json is not None:  # after each row: a run that is cut off has kept the others

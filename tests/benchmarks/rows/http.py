@@ -38,7 +38,7 @@ def run(scale: Scale) -> list[Figure]:
     return [
         Figure("http", "bare ASGI requests", bound.rate, "/s", detail=bound.answers()),
         Figure("http", "bets accepted, saturating", bets, "/s", detail=stretch.detail()),
-        Figure("http", "of the bare requests", 100 * bets / bound.rate, "%"),
+        Figure("http", "bets accepted / bare requests", bets / bound.rate, "x"),
     ]
 
 

@@ -1,7 +1,10 @@
 """How many bets a second the writer takes when nothing holds it up, and what a bet costs it."""
 
+import tempfile
+from pathlib import Path
 from typing import Final
 
+from tests.benchmarks import inserts
 from tests.benchmarks.report import Figure, Scale
 from tests.benchmarks.writing import Measured, measure, past
 
@@ -27,7 +30,18 @@ def run(scale: Scale) -> list[Figure]:
             detail={"bytes": parts.wal_bytes, "parts_us": parts.parts_us},
         )
     )
-    return figures
+    return figures + _bound(figures, BETS[scale])
+
+
+def _bound(figures: list[Figure], bets: int) -> list[Figure]:
+    """What the database takes of the same rows by bare statements, and how near we come."""
+    with tempfile.TemporaryDirectory(prefix="tap-bench-") as folder:
+        bare = inserts.per_second(Path(folder), bets, 200, WALLETS)
+    placed = next(f.value for f in figures if f.name == "bets placed, batches of 200")
+    return [
+        Figure("writer", "bare inserts of the same rows, batches of 200", bare, "/s"),
+        Figure("writer", "bets placed / bare inserts", placed / bare, "x"),
+    ]
 
 
 def _figures(batch: int, found: Measured) -> list[Figure]:
