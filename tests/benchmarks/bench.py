@@ -1,5 +1,8 @@
 """A platform under load, measured: what the rows that place bets have in common."""
 
+import os
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -45,8 +48,18 @@ class Bench:
         return Stretch(sent, uses, counted, observer.confirmed_after_ms(self.running, heard, sent))
 
     def check(self) -> dict[str, int]:
-        """The books, after everything. Raises AssertionError."""
-        return load.check_books(self.running, self.sent)
+        """The books, after everything: every 202 has its row, and the ledger verifies. Raises
+        AssertionError."""
+        books = load.check_books(self.running, self.sent)
+        done = subprocess.run(
+            [sys.executable, "manage.py", "verify_ledger"],
+            cwd=stack.ROOT,
+            env=os.environ | {"DATA_DIR": str(self.running.folder / "data")},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, f"the ledger does not verify:\n{done.stdout}{done.stderr}"
+        return books
 
 
 @contextmanager
