@@ -47,8 +47,10 @@ class Child:
         environment: Mapping[str, str],
         folder: Path,
         on_line: Callable[[str], None],
+        descriptors: Sequence[int] = (),
     ) -> None:
-        """Starts it. Raises OSError if there is no such program."""
+        """Starts it; of our open files it gets `descriptors` alone, under the same numbers. Raises
+        OSError if there is no such program."""
         supervisor = os.getpid()
 
         def in_child() -> None:
@@ -69,6 +71,7 @@ class Child:
             cwd=folder,
             start_new_session=True,
             preexec_fn=in_child,
+            pass_fds=descriptors,
             pipesize=_PIPE_BYTES,
         )
         self.pid = self._process.pid

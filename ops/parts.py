@@ -1,8 +1,9 @@
 """The parts of the platform on one machine, in the order in which they start."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from socket import socket
 
 from django.conf import settings
 
@@ -12,17 +13,22 @@ from taptrading.limits import LIMITS
 
 
 def platform_parts(
-    *, host: str, port: int, environment: Mapping[str, str], fund_house: bool
+    *, listeners: Sequence[socket], environment: Mapping[str, str], fund_house: bool
 ) -> list[Part]:
-    """Everything that `make run` keeps running. Raises embedded.NoServer."""
+    """Everything that `make run` keeps running, with a web part for each of `listeners`, bound to
+    one address. Raises embedded.NoServer."""
     redis = [_valkey()] if settings.REDIS_EMBEDDED else []
     first = tuple(part.name for part in redis)
-    later = (*first, "writer", "web")
+    web = [
+        _web(number, listener, environment, after=first)
+        for number, listener in enumerate(listeners, 1)
+    ]
+    later = (*first, "writer", *(part.name for part in web))
     parts = [
         *redis,
         _managed("writer", "run_writer", after=first, probe=_writer_accepts()),
         _managed("pricefeed", "run_pricefeed", after=first),
-        _web(host, port, environment, after=first),
+        *web,
         # The page comes first: these two cost the processor a second that a trader would wait.
         _celery("worker", after=later, words=("--pool=threads", "--concurrency=2", *_QUIET)),
         _celery("beat", after=later, words=(f"--schedule={_beat_file()}", "--pidfile=")),
@@ -61,10 +67,11 @@ def _writer_accepts() -> Probe:
     return probes.socket_accepts(Path(settings.WRITER_SOCKET))
 
 
-def _web(host: str, port: int, environment: Mapping[str, str], after: tuple[str, ...]) -> Part:
+def _web(
+    number: int, listener: socket, environment: Mapping[str, str], after: tuple[str, ...]
+) -> Part:
     options = {
-        "--host": host,
-        "--port": str(port),
+        "--fd": str(listener.fileno()),
         "--loop": "uvloop",
         "--http": "taptrading.direct:DirectProtocol",
         "--ws": "taptrading.sockets:WireProtocol",
@@ -82,11 +89,12 @@ def _web(host: str, port: int, environment: Mapping[str, str], after: tuple[str,
     flags = ("--no-access-log", "--no-proxy-headers", "--no-server-header")
     words = tuple(word for pair in options.items() for word in pair)
     return Part(
-        "web",
+        "web" if number == 1 else f"web-{number}",
         (sys.executable, "-m", "uvicorn", "taptrading.asgi:application", *words, *flags),
         environment={**_DJANGO, **environment},
         after=after,
-        probe=probes.http_answers(host, port, "/health/liveness"),
+        probe=probes.listens(listener),
+        listener=listener,
     )
 
 

@@ -6,6 +6,7 @@ import os
 import resource
 import shutil
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 from django.conf import settings
@@ -22,19 +23,52 @@ class PortTaken(TapTradingError):
     """Another program listens on the port of the web part."""
 
 
-def refuse_taken_port(host: str, port: int) -> None:
-    """Raises PortTaken. Asks by binding, as the web part will."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as trial:
-        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+@contextlib.contextmanager
+def web_listeners(host: str, port: int, count: int) -> Iterator[list[socket.socket]]:
+    """A bound socket for each web part: whoever of them listens gets an equal share of the new
+    connections from the kernel. Raises PortTaken."""
+    with contextlib.ExitStack() as held:
         try:
-            trial.bind((host, port))
-            trial.listen(1)
+            held.enter_context(_claim(host, port))
+            made = [
+                held.enter_context(_bound(host, port, socket.SO_REUSEPORT)) for _ in range(count)
+            ]
         except OSError as problem:
             raise PortTaken(
                 f"cannot listen on {host}:{port} ({problem.strerror}): stop the program that"
                 " does, or choose another port with WEB_PORT"
             ) from None
+        yield made
+
+
+def _claim(host: str, port: int) -> socket.socket:
+    """Raises OSError if another program has the address. The kernel would let a platform of the
+    same user share it: one whose web parts listen is found by asking for the address alone, one
+    that is still starting by the name that each holds."""
+    with _bound(host, port) as trial:
+        trial.listen(1)
+    name = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        name.bind(f"\0taptrading {host}:{port}")
+    except OSError:
+        name.close()
+        raise
+    return name
+
+
+def _bound(host: str, port: int, *options: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        for option in (socket.SO_REUSEADDR, *options):
+            made.setsockopt(socket.SOL_SOCKET, option, 1)
+        if family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        made.bind((host, port))
+    except OSError:
+        made.close()
+        raise
+    return made
 
 
 def remove_stale_sockets() -> None:

@@ -1,14 +1,13 @@
 """Is it up? Each question is answered at once or within a second, and never by an error."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import socket
 from pathlib import Path
 from typing import Final
 
 from ops.supervisor import Probe
 
 _BOUND_S: Final = 1.0
-_Connect = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 
 
 def valkey_answers(path: Path) -> Probe:
@@ -29,27 +28,21 @@ def socket_accepts(path: Path) -> Probe:
     return probe
 
 
-def http_answers(host: str, port: int, path: str) -> Probe:
-    """GET `path` gets an answer that is no server error."""
-    request = f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n"
+def listens(listener: socket.socket) -> Probe:
+    """The program that was handed this socket listens on it. Where several share an address, a
+    connection would be answered by any of them; a server listens once its application is up."""
 
     async def probe() -> bool:
-        status_line = await _ask(lambda: asyncio.open_connection(host, port), request.encode())
-        words = (status_line or b"").split()
-        return len(words) > 1 and words[1].isdigit() and int(words[1]) < 500
+        return bool(listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
 
     return probe
 
 
 async def _ask_unix(path: Path, request: bytes) -> bytes | None:
-    return await _ask(lambda: asyncio.open_unix_connection(path), request)
-
-
-async def _ask(connect: _Connect, request: bytes) -> bytes | None:
     """The first line of the answer, empty if nothing was asked; None: nobody is there."""
     try:
         async with asyncio.timeout(_BOUND_S):
-            reader, writer = await connect()
+            reader, writer = await asyncio.open_unix_connection(path)
             try:
                 writer.write(request)
                 return await reader.readline() if request else b""

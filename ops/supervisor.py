@@ -5,8 +5,10 @@ thread, without Django, on real time: a replay's clock does not hurry it.
 """
 
 import asyncio
+import contextlib
 import os
 import signal
+import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +29,9 @@ class Part:
 
     It starts when the parts named in `after` are up (or failed to be within `up_s`). It is up when
     `probe` says so; without a probe, when it was started.
+
+    `listener` is a bound socket that the program is handed to listen on. Other sockets may share
+    its address: it listens only while the program runs, so that new connections go to the others.
     """
 
     name: str
@@ -34,6 +39,7 @@ class Part:
     environment: Mapping[str, str] = field(default_factory=dict)
     after: tuple[str, ...] = ()
     probe: Probe | None = None
+    listener: socket.socket | None = None
     up_s: float = 20.0
     stop_s: float = 10.0
     once: bool = False
@@ -148,6 +154,7 @@ class _Keeper:
             await self._until_stopping(asyncio.sleep(wait_s))
 
     async def stop(self) -> None:
+        self._refuse_newcomers()
         if self._child is not None and not await self._child.stop(self.part.stop_s):
             self._say(f"did not stop within {self.part.stop_s:g} s: killed")
 
@@ -163,6 +170,7 @@ class _Keeper:
                 environment={**os.environ, "PYTHONUNBUFFERED": "1", **self.part.environment},
                 folder=self._supervisor.folder,
                 on_line=self._hear,
+                descriptors=() if self.part.listener is None else (self.part.listener.fileno(),),
             )
         except OSError as problem:
             self._last_words = str(problem)
@@ -170,8 +178,16 @@ class _Keeper:
         watching = asyncio.create_task(self._watch(self._child))
         code = await self._child.exited
         watching.cancel()
+        self._refuse_newcomers()
         self.up.clear()
         return code
+
+    def _refuse_newcomers(self) -> None:
+        """As our own copy of the socket keeps it open, newcomers would wait for nobody. The next
+        run listens on it again."""
+        if self.part.listener is not None:
+            with contextlib.suppress(OSError):  # nobody listens on it
+                self.part.listener.shutdown(socket.SHUT_RDWR)
 
     async def _watch(self, child: Child) -> None:
         """Notices that the part came up, or that it takes too long."""

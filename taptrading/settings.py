@@ -82,6 +82,16 @@ CLOCK_FILE: str = env.str("CLOCK_FILE", "")
 if CLOCK_FILE:
     clock.use(clock.SharedClock(Path(CLOCK_FILE)))
 
+
+def default_web_workers(cores: int) -> int:
+    """The writer needs a core too: of two there is none left for a second web process."""
+    return 1 if cores <= 2 else 2
+
+
+# Processes that serve the web, on one port.
+WEB_WORKERS: int = env.int("WEB_WORKERS", default_web_workers(len(os.sched_getaffinity(0))))
+_WEB_WORKERS_MAX = 16
+
 # Price in: simulated | replay | any of these.
 _VENUES = ("binance", "coinbase", "kraken")
 PRICE_SOURCES: list[str] = env.list("PRICE_SOURCES", default=["simulated"])
@@ -307,6 +317,8 @@ def _price_problems() -> list[str]:
 
 def _refuse_to_start() -> None:
     problems = _price_problems()
+    if not 1 <= WEB_WORKERS <= _WEB_WORKERS_MAX:
+        problems.append(f"WEB_WORKERS={WEB_WORKERS} is not in 1 … {_WEB_WORKERS_MAX}")
     if "sqlite3" in DATABASES["default"]["ENGINE"] and not (
         _sqlite_is_safe() or ALLOW_UNSAFE_SQLITE
     ):

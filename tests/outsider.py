@@ -154,6 +154,11 @@ class Line:
         self.send(op="auth", token=token)
         self.until(lambda frame: frame["type"] == "auth.ok")
 
+    @property
+    def local_port(self) -> int:
+        port: int = self._socket.local_address[1]
+        return port
+
     def send(self, **frame: Any) -> None:
         self._socket.send(json.dumps(frame))
 

@@ -5,8 +5,10 @@ import os
 import signal
 import sys
 from argparse import ArgumentParser
+from contextlib import ExitStack
 from pathlib import Path
 from shlex import quote
+from socket import socket
 from typing import Any, Final
 
 from django.conf import settings
@@ -44,18 +46,21 @@ class Command(BaseCommand):
             raise CommandError("the program that started this one is gone")
         started_us = Clock().monotonic_us()
         lock = FolderLock(Path(settings.DATA_DIR) / "platform.lock")
-        try:
-            lock.take()
-            preparing.refuse_taken_port(host, port)
-            preparing.remove_stale_sockets()
-            parts = self._prepare(host, port)
-        except TapTradingError as problem:
-            raise CommandError(str(problem)) from None
-        except KeyboardInterrupt:
-            raise CommandError("interrupted before anything was started") from None
-        asyncio.run(_supervise(parts, host, port, started_us))
+        with ExitStack() as held:
+            try:
+                lock.take()
+                listeners = held.enter_context(
+                    preparing.web_listeners(host, port, settings.WEB_WORKERS)
+                )
+                preparing.remove_stale_sockets()
+                parts = self._prepare(listeners, _environment(host, port))
+            except TapTradingError as problem:
+                raise CommandError(str(problem)) from None
+            except KeyboardInterrupt:
+                raise CommandError("interrupted before anything was started") from None
+            asyncio.run(_supervise(parts, host, port, started_us))
 
-    def _prepare(self, host: str, port: int) -> list[Part]:
+    def _prepare(self, listeners: list[socket], environment: dict[str, str]) -> list[Part]:
         preparing.allow_many_sockets()
         preparing.share_metrics()
         if preparing.migrate_if_due():
@@ -63,9 +68,8 @@ class Command(BaseCommand):
         if preparing.collect_static_if_stale():
             self.stdout.write("static files: collected")
         parts = platform_parts(
-            host=host,
-            port=port,
-            environment=_environment(host, port),
+            listeners=listeners,
+            environment=environment,
             fund_house=settings.DEMO and not preparing.house_is_funded(),
         )
         # The supervisor itself reads no table again.

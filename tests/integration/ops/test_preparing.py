@@ -11,16 +11,53 @@ from pytest_django import Settings
 from ops import preparing
 from ops.lock import FolderLock
 from tests import factories, fakes
+from tests.stack import free_port
 
 
-def test_refuse_taken_port_when_somebody_listens_then_names_port_and_way_out() -> None:
+def listeners(port: int, host: str = "127.0.0.1") -> list[socket.socket]:
+    with preparing.web_listeners(host, port, 2) as made:
+        return made
+
+
+def test_web_listeners_when_somebody_listens_then_names_port_and_way_out() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
 
         with pytest.raises(preparing.PortTaken, match=rf"127\.0\.0\.1:{port} .* WEB_PORT"):
-            preparing.refuse_taken_port("127.0.0.1", port)
+            listeners(port)
 
-    preparing.refuse_taken_port("127.0.0.1", port)
+    listeners(port)
+
+
+@pytest.mark.parametrize("listening", [False, True])
+def test_web_listeners_when_another_platform_has_the_port_then_not_shared_with_it(
+    listening: bool,
+) -> None:
+    port = free_port()
+    with preparing.web_listeners("127.0.0.1", port, 1) as (other,):
+        if listening:
+            other.listen()
+
+        with pytest.raises(preparing.PortTaken):
+            listeners(port)
+
+    listeners(port)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_web_listeners_when_one_of_two_stops_listening_then_the_other_gets_every_newcomer(
+    host: str,
+) -> None:
+    port = free_port()
+    with preparing.web_listeners(host, port, 2) as (first, second):
+        first.listen()
+        second.listen()
+        second.shutdown(socket.SHUT_RDWR)
+        first.settimeout(5)
+
+        for _ in range(20):
+            with socket.create_connection((host, port), timeout=5):
+                first.accept()[0].close()
 
 
 def test_run_platform_when_another_holds_the_folder_then_refuses_before_touching_it(

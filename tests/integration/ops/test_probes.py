@@ -11,7 +11,9 @@ import pytest
 import redis.asyncio
 
 from ops import embedded, probes
+from ops.preparing import web_listeners
 from ops.supervisor import Part, Supervisor
+from tests.stack import free_port
 
 
 @pytest.fixture
@@ -21,39 +23,14 @@ def socket() -> Iterator[Path]:
         yield Path(folder, "s")
 
 
-async def answer_with(status_line: bytes) -> tuple[asyncio.Server, int]:
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(status_line + b"\r\nContent-Length: 0\r\n\r\n")
-        writer.close()
+async def test_listens_when_another_shares_the_address_then_each_speaks_for_itself() -> None:
+    with web_listeners("127.0.0.1", free_port(), 2) as (first, second):
+        assert not await probes.listens(first)()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    return server, server.sockets[0].getsockname()[1]
+        first.listen()
 
-
-@pytest.mark.parametrize(
-    ("status_line", "is_up"),
-    [
-        (b"HTTP/1.1 200 OK", True),
-        (b"HTTP/1.1 503 Service Unavailable", False),
-        (b"nonsense", False),
-        (b"", False),
-    ],
-)
-async def test_http_answers_when_asked_then_only_a_server_without_error_is_up(
-    status_line: bytes, is_up: bool
-) -> None:
-    server, port = await answer_with(status_line)
-    async with server:
-        assert await probes.http_answers("127.0.0.1", port, "/health/liveness")() is is_up
-
-
-async def test_http_answers_when_nobody_listens_then_not_up() -> None:
-    server, port = await answer_with(b"")
-    server.close()
-    await server.wait_closed()
-
-    assert not await probes.http_answers("127.0.0.1", port, "/")()
+        assert await probes.listens(first)()
+        assert not await probes.listens(second)()
 
 
 async def test_socket_accepts_when_socket_is_stale_then_not_up(socket: Path) -> None:

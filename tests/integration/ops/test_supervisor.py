@@ -4,6 +4,7 @@ import asyncio
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,8 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from ops import probes
+from ops.preparing import web_listeners
 from ops.supervisor import BackOff, Part, Supervisor
 from taptrading.clock import US_PER_S, Clock
+from tests.stack import free_port
 
 BOUND_S = 20.0
 PYTHON = (sys.executable, "-S", "-E", "-u", "-c")
@@ -44,13 +48,15 @@ class Log:
         return sum(who == part and text in line for who, line in self.lines)
 
 
-def make_supervisor(*parts: Part, log: Log, folder: Path, most_s: float = 0.05) -> Supervisor:
+def make_supervisor(
+    *parts: Part, log: Log, folder: Path, first_s: float = 0.01, most_s: float = 0.05
+) -> Supervisor:
     return Supervisor(
         parts,
         folder=folder,
         say=log.say,
         on_up=lambda name, took_s: log.say("up", name),
-        back_off=lambda: BackOff(first_s=0.01, most_s=most_s),
+        back_off=lambda: BackOff(first_s=first_s, most_s=most_s),
     )
 
 
@@ -419,3 +425,102 @@ def test_second_signal_when_a_part_is_deaf_then_kills_at_once(start_supervisor: 
 
     assert output.endswith("all stopped\n")
     assert all(is_gone(pid, 0.0) for pid in children)
+
+
+# Says who it is to whoever connects to the socket that it was handed.
+SERVES = """
+import os, socket, sys
+listener = socket.socket(fileno=int(sys.argv[1]))
+listener.listen()
+while True:
+    connection, _ = listener.accept()
+    connection.sendall(str(os.getpid()).encode())
+    connection.close()
+"""
+# Listens, and goes on when it is asked to stop.
+ENDS_SLOWLY = """
+import os, signal, socket, sys
+signal.signal(signal.SIGTERM, lambda *_: print(os.getpid()))
+listener = socket.socket(fileno=int(sys.argv[1]))
+listener.listen()
+while True:
+    signal.pause()
+"""
+
+
+def serving(name: str, listener: socket.socket) -> Part:
+    command = (*PYTHON, SERVES, str(listener.fileno()))
+    return Part(name, command, listener=listener, probe=probes.listens(listener))
+
+
+async def who_answers(port: int) -> set[int]:
+    """The processes that answer forty connections, of which none waits for long."""
+    answered = set()
+    async with asyncio.timeout(BOUND_S):
+        for _ in range(40):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            answered.add(int(await reader.read()))
+            writer.close()
+    return answered
+
+
+async def test_run_when_one_of_two_on_a_port_is_killed_then_the_other_serves_and_it_returns(
+    tmp_path: Path,
+) -> None:
+    log, port = Log(), free_port()
+    with web_listeners("127.0.0.1", port, 2) as (first, second):
+        parts = serving("web", first), serving("web-2", second)
+        supervisor = make_supervisor(*parts, log=log, folder=tmp_path, first_s=0.5, most_s=0.5)
+        running = asyncio.create_task(supervisor.run())
+        await log.until(lambda log: log.count("up", "web") == 2)
+        both = await who_answers(port)
+        assert len(both) == 2
+
+        killed = both.pop()
+        os.kill(killed, signal.SIGKILL)
+        await log.until(lambda log: log.count("platform", "ended by SIGKILL") == 1)
+        assert await who_answers(port) == both
+        await log.until(lambda log: log.count("up", "web") == 3)
+        again = await who_answers(port)
+        assert both < again
+
+        supervisor.stop()
+        await running
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", port)
+
+
+async def test_stop_when_program_is_slow_to_end_then_newcomers_are_refused_meanwhile(
+    tmp_path: Path,
+) -> None:
+    log, port = Log(), free_port()
+    with web_listeners("127.0.0.1", port, 1) as (listener,):
+        command = (*PYTHON, ENDS_SLOWLY, str(listener.fileno()))
+        part = Part("web", command, listener=listener, probe=probes.listens(listener))
+        supervisor = make_supervisor(part, log=log, folder=tmp_path)
+        running = asyncio.create_task(supervisor.run())
+        await log.until(lambda log: log.count("up", "web") == 1)
+
+        supervisor.stop()
+        await log.until(lambda log: log.count("web", "") == 1)
+
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", port)
+        os.kill(next(int(line) for who, line in log.lines if who == "web"), signal.SIGKILL)
+        await running
+
+
+async def test_run_when_part_has_a_listener_then_no_other_part_gets_it(tmp_path: Path) -> None:
+    log = Log()
+    asks = "import os; print(os.path.exists('/proc/self/fd/%d')); import signal; signal.pause()"
+    with web_listeners("127.0.0.1", free_port(), 1) as (listener,):
+        command = (*PYTHON, asks % listener.fileno())
+        parts = Part("web", command, listener=listener), Part("other", command)
+        supervisor = make_supervisor(*parts, log=log, folder=tmp_path)
+        running = asyncio.create_task(supervisor.run())
+        await log.until(lambda log: log.count("web", "") == log.count("other", "") == 1)
+        supervisor.stop()
+        await running
+
+    assert ("web", "True") in log.lines
+    assert ("other", "False") in log.lines

@@ -1,6 +1,8 @@
 """What the supervisor is told to run."""
 
+from contextlib import ExitStack
 from pathlib import Path
+from socket import socket
 
 import pytest
 from pytest_django import Settings
@@ -11,10 +13,13 @@ from ops.supervisor import Part
 from taptrading.limits import LIMITS
 
 
-def make_parts(*, fund_house: bool = False) -> dict[str, Part]:
-    parts = platform_parts(
-        host="127.0.0.1", port=8123, environment={"DOMAIN": "x"}, fund_house=fund_house
-    )
+def make_parts(*, fund_house: bool = False, web: int = 1) -> dict[str, Part]:
+    with ExitStack() as held:
+        parts = platform_parts(
+            listeners=[held.enter_context(socket()) for _ in range(web)],
+            environment={"DOMAIN": "x"},
+            fund_house=fund_house,
+        )
     return {part.name: part for part in parts}
 
 
@@ -55,7 +60,18 @@ def test_platform_parts_when_made_then_web_bounds_frames_and_trusts_no_proxy() -
 
     assert command[command.index("--ws-max-size") + 1] == str(LIMITS.socket_frame_bytes)
     assert "--no-proxy-headers" in command
-    assert command[command.index("--port") + 1] == "8123"
+
+
+def test_platform_parts_when_web_listens_twice_then_each_part_has_its_own_socket() -> None:
+    parts = make_parts(web=2)
+
+    assert [name for name in parts if name.startswith("web")] == ["web", "web-2"]
+    assert {"web", "web-2"} <= set(parts["beat"].after)
+    assert parts["web"].listener is not parts["web-2"].listener
+    handed = [
+        part.command[part.command.index("--fd") + 1] for part in parts.values() if part.listener
+    ]
+    assert len(set(handed)) == 2
 
 
 def test_find_server_when_one_is_on_path_then_it_is_taken(

@@ -73,6 +73,32 @@ def test_start_when_every_source_is_needed_then_goes_on(
     start(monkeypatch, tmp_path, ["binance", "kraken"], [])
 
 
+@pytest.mark.parametrize("workers", [-1, 0, 17])
+def test_start_when_web_workers_are_none_or_too_many_then_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, workers: int
+) -> None:
+    monkeypatch.setattr(settings, "WEB_WORKERS", workers)
+
+    with pytest.raises(ImproperlyConfigured, match=f"WEB_WORKERS={workers} is not in 1 … 16"):
+        start(monkeypatch, tmp_path, ["simulated"], [])
+
+
+@pytest.mark.parametrize("workers", [1, 16])
+def test_start_when_web_workers_are_few_then_goes_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, workers: int
+) -> None:
+    monkeypatch.setattr(settings, "WEB_WORKERS", workers)
+
+    start(monkeypatch, tmp_path, ["simulated"], [])
+
+
+@pytest.mark.parametrize(("cores", "workers"), [(1, 1), (2, 1), (3, 2), (64, 2)])
+def test_web_workers_when_not_set_then_a_second_one_where_a_third_core_is(
+    cores: int, workers: int
+) -> None:
+    assert settings.default_web_workers(cores) == workers
+
+
 def test_read_setting_when_it_is_no_number_then_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NODE", "abc")
 

@@ -1,0 +1,164 @@
+"""Two web processes on one port: together they are the platform, and either may die."""
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests import stack
+from tests.outsider import Line, Outsider
+
+pytestmark = pytest.mark.timeout(120)
+CONNECTIONS = 256
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[stack.Stack]:
+    folder = tmp_path_factory.mktemp("platform")
+    with stack.running(folder, WEB_WORKERS="2") as running:
+        wait_for_both(running)
+        yield running
+
+
+def web_pids(platform: stack.Stack) -> set[int]:
+    found = set()
+    for pid in platform.pids():
+        try:
+            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except FileNotFoundError:
+            continue
+        if b"\0uvicorn\0" in command:
+            found.add(pid)
+    return found
+
+
+def wait_for_both(platform: stack.Stack) -> None:
+    """Until each of the two listens."""
+    deadline = time.monotonic() + stack.START_S
+    while len(listening(platform)) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def listening(platform: stack.Stack) -> list[str]:
+    """The sockets that listen on the platform's port."""
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    here = f"0100007F:{platform.port:04X}"
+    return [line for line in lines if line.split()[1] == here and line.split()[3] == "0A"]
+
+
+def server_of(platform: stack.Stack, port: int) -> int:
+    """The web process at the other end of the connection from this port of ours."""
+    inode = next(
+        fields[9]
+        for fields in map(str.split, Path("/proc/net/tcp").read_text().splitlines())
+        if fields[1] == f"0100007F:{platform.port:04X}" and fields[2] == f"0100007F:{port:04X}"
+    )
+    for pid in web_pids(platform):
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            try:
+                if os.readlink(link) == f"socket:[{inode}]":
+                    return pid
+            except FileNotFoundError:
+                continue
+    raise AssertionError(f"nobody has accepted port {port}")
+
+
+def asked(platform: stack.Stack) -> socket.socket:
+    """A connection whose first request was answered."""
+    client = socket.create_connection(("127.0.0.1", platform.port), timeout=10)
+    ask(platform, client)
+    return client
+
+
+def ask(platform: stack.Stack, client: socket.socket) -> None:
+    client.sendall(b"GET /health/liveness HTTP/1.1\r\nHost: %b\r\n\r\n" % platform.domain.encode())
+    answer = b""
+    while not answer.endswith(b'{"alive":true}'):
+        portion = client.recv(4_096)
+        assert portion, answer
+        answer += portion
+
+
+def test_connections_when_many_come_then_each_process_gets_its_share(
+    platform: stack.Stack,
+) -> None:
+    clients = [asked(platform) for _ in range(CONNECTIONS)]
+    try:
+        servers = [server_of(platform, client.getsockname()[1]) for client in clients]
+    finally:
+        for client in clients:
+            client.close()
+
+    assert len(web_pids(platform)) == 2
+    assert min(servers.count(pid) for pid in web_pids(platform)) >= CONNECTIONS // 4
+
+
+def test_socket_when_bet_is_placed_through_the_other_process_then_hears_of_it(
+    platform: stack.Stack,
+) -> None:
+    trader = Outsider(platform.url)
+    trader.sign_in()
+    trader.deposit(100)
+    lines: dict[int, Line] = {}
+    while len(lines) < 2:
+        line = trader.socket()
+        kept = lines.setdefault(server_of(platform, line.local_port), line)
+        if kept is not line:
+            line.close()
+    for line in lines.values():
+        line.send(op="subscribe", channels=["bets"])
+        line.until(lambda frame: frame["type"] == "snapshot")
+
+    bet_id = trader.place(trader.bet(trader.cells()[0])).json()["bet_id"]
+
+    for line in lines.values():
+        assert line.about("bet.confirmed", bet_id)["bet_id"] == bet_id
+        line.close()
+
+
+def test_platform_when_one_web_process_is_killed_then_the_other_serves_and_it_returns(
+    platform: stack.Stack,
+) -> None:
+    before = web_pids(platform)
+    with asked(platform) as client:
+        kept = server_of(platform, client.getsockname()[1])
+        (killed,) = before - {kept}
+        os.kill(killed, signal.SIGKILL)
+        while len(listening(platform)) == 2:
+            time.sleep(0.001)
+
+        for _ in range(20):
+            assert httpx.get(platform.url + "/health").json() == {"status": "ok"}
+        ask(platform, client)
+
+    wait_for_both(platform)
+    (returned,) = web_pids(platform) - {kept}
+    assert returned != killed
+
+
+def test_platform_when_stopped_then_both_web_processes_end_and_nobody_listens(
+    tmp_path: Path,
+) -> None:
+    with stack.running(tmp_path, WEB_WORKERS="2") as running:
+        wait_for_both(running)
+        trader = Outsider(running.url)
+        trader.sign_in()
+        lines = [trader.socket() for _ in range(8)]
+        running.process.send_signal(signal.SIGTERM)
+
+        for line in lines:
+            line.until(lambda frame: frame["type"] == "server.shutdown")
+        running.process.wait(30)
+
+    said = running.log.read_text()
+    assert "everything has stopped" in said
+    assert "killed" not in said
+    assert "Traceback" not in said
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", running.port), timeout=5)
