@@ -33,6 +33,10 @@ def web_listeners(host: str, port: int, count: int) -> Iterator[list[socket.sock
             made = [
                 held.enter_context(_bound(host, port, socket.SO_REUSEPORT)) for _ in range(count)
             ]
+            for listener in made:
+                # Connections inherit it: uvicorn takes a socket that it is handed for a Unix one,
+                # on whose connections nobody turns off the wait for a fuller packet.
+                listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError as problem:
             raise PortTaken(
                 f"cannot listen on {host}:{port} ({problem.strerror}): stop the program that"

@@ -60,6 +60,16 @@ def test_web_listeners_when_one_of_two_stops_listening_then_the_other_gets_every
                 first.accept()[0].close()
 
 
+def test_web_listeners_when_connection_is_accepted_then_small_frames_leave_at_once() -> None:
+    port = free_port()
+    with preparing.web_listeners("127.0.0.1", port, 1) as (listener,):
+        listener.listen()
+        with socket.create_connection(("127.0.0.1", port), timeout=5):
+            accepted, _ = listener.accept()
+            with accepted:
+                assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_run_platform_when_another_holds_the_folder_then_refuses_before_touching_it(
     tmp_path: Path, settings: Settings
 ) -> None:
