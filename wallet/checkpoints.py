@@ -22,7 +22,11 @@ WAL_PAGES: Final = 16_000
 COPIED_AT_PAGES: Final = 4_000
 LOOK_S: Final = 0.02
 
-UNCOPIED = Gauge("writer_wal_uncopied_pages", "Pages of the log not yet in the database file")
+UNCOPIED = Gauge(
+    "writer_wal_uncopied_pages",
+    "Pages of the log not yet in the database file",
+    multiprocess_mode="livesum",
+)
 CHECKPOINT_SECONDS = Histogram(
     "writer_checkpoint_seconds",
     "Time of a checkpoint beside the writer",

@@ -35,7 +35,7 @@ from wallet.writer import Writer
 
 log = logging.getLogger(__name__)
 
-INBOX = Gauge("writer_queue_depth", "Commands that wait in the writer")
+INBOX = Gauge("writer_queue_depth", "Commands that wait in the writer", multiprocess_mode="livesum")
 UNTOLD_BATCHES: Final = 10_000
 # How often the writer looks for due work when nothing wakes it.
 IDLE_S: Final = 0.05
