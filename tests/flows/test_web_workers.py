@@ -115,7 +115,7 @@ def test_socket_when_bet_is_placed_through_the_other_process_then_hears_of_it(
         line.send(op="subscribe", channels=["bets"])
         line.until(lambda frame: frame["type"] == "snapshot")
 
-    bet_id = trader.place(trader.bet(trader.cells()[0])).json()["bet_id"]
+    bet_id = trader.place(trader.bet(trader.lasting_cell())).json()["bet_id"]
 
     for line in lines.values():
         assert line.about("bet.confirmed", bet_id)["bet_id"] == bet_id

@@ -95,7 +95,7 @@ def test_lost_connection_is_made_whole_by_the_snapshot(trader: Outsider) -> None
     line.send(op="subscribe", channels=["bets"])
     cursor = line.until(lambda frame: frame["type"] == "snapshot")["data"]["cursor"]
     line.close()
-    bet_id = trader.place(trader.bet(trader.cells()[0])).json()["bet_id"]
+    bet_id = trader.place(trader.bet(trader.lasting_cell())).json()["bet_id"]
     again = trader.socket()
     again.send(op="subscribe", channels=["bets"], since=cursor)
     snapshot = again.until(lambda frame: frame["type"] == "snapshot")["data"]
