@@ -37,6 +37,10 @@ log = logging.getLogger(__name__)
 
 INBOX = Gauge("writer_queue_depth", "Commands that wait in the writer", multiprocess_mode="livesum")
 UNTOLD_BATCHES: Final = 10_000
+# A busy writer leaves the loop one turn a batch, and a message takes several: with so many untold
+# it pauses until they are, or a moment has passed.
+UNTOLD_ENOUGH: Final = 20
+TELLING_S: Final = 0.05
 # How often the writer looks for due work when nothing wakes it.
 IDLE_S: Final = 0.05
 # Due work can be repeated, so it takes little of the time that requests have; once refused, it
@@ -78,6 +82,7 @@ class WriterServer:
         self._streams: set[asyncio.StreamWriter] = set()
         self._untold: deque[events.Notice] = deque(maxlen=UNTOLD_BATCHES)
         self._tell = asyncio.Event()
+        self._told = asyncio.Event()
         self._epoch = time.time_ns() // 1_000_000
         self._number = 0
         self._due_refused = 0
@@ -148,9 +153,17 @@ class WriterServer:
             while self._inbox:
                 self._run_inbox()
                 await asyncio.sleep(0)  # read what has arrived meanwhile, send the answers
+                if len(self._untold) > UNTOLD_ENOUGH:
+                    await self._until_told()
                 self._run_due()
             if self._stopping:
                 return
+
+    async def _until_told(self) -> None:
+        """Else confirmations would lag behind a load that does not let up, ever further."""
+        self._told.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._told.wait(), TELLING_S)
 
     def _run_due(self) -> None:
         """What is due, in batches that leave room for the inbox between them."""
@@ -232,6 +245,7 @@ class WriterServer:
         while not (self._stopping and not self._untold):
             self._tell.clear()
             if not self._untold:
+                self._told.set()
                 await self._tell.wait()
                 continue
             notice = self._untold.popleft()

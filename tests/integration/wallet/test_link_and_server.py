@@ -9,6 +9,7 @@ import os
 import resource
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from bets.placing import PlaceBet, PlaceOutcome
 from taptrading.errors import DependencyError, OutcomeUnknown, Refusal
 from tests.servers import short_folder
 from wallet import link, protocol
+from wallet import server as server_module
 from wallet.events import Event, Notice, decode, decode_event
 from wallet.link import Link
 from wallet.protocol import HEADER, Done, FrameError, encode_frame
@@ -427,6 +429,29 @@ def test_reply_to_commands_of_several_kinds_is_decoded_by_each_ones_kind() -> No
     swapped = [bet, OpenWallet("0x"), RequestDeposit(1, 1)]
     with pytest.raises(FrameError):
         protocol.decode_outcomes(body, swapped)
+
+
+async def test_busy_writer_pauses_until_the_others_are_told(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "LIMITS", replace(server_module.LIMITS, writer_batch=1))
+
+    async def publish(kind: str, payload: bytes) -> None:
+        for _ in range(10):  # a message takes more turns of the loop than a batch leaves
+            await asyncio.sleep(0)
+
+    writer = EchoWriter()
+    untold: list[int] = []
+    async with serving(path, writer, publish) as server:  # type: ignore[arg-type]
+        writer.on_run = lambda: untold.append(len(server._untold))
+        reader, stream = await asyncio.open_unix_connection(str(path))
+        numbers = range(1, 201)
+        stream.write(b"".join(encode_frame(n, [RequestDeposit(1, n)]) for n in numbers))
+        for _ in numbers:
+            await reader.readexactly(protocol.frame_length(await reader.readexactly(HEADER.size)))
+        stream.close()
+    assert len(untold) == len(numbers)
+    assert max(untold) <= server_module.UNTOLD_ENOUGH + 3
 
 
 async def test_message_that_cannot_be_published_does_not_keep_the_next_ones(path: Path) -> None:
