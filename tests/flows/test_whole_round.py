@@ -153,7 +153,7 @@ def test_bets_stop_when_the_price_grows_old_and_come_back_after_thirty_stable_se
     feed = platform.pid_of("run_pricefeed")
     platform.clock_rate(4)
     try:
-        cell = trader.cells()[-1]
+        cell = trader.lasting_cell()
         os.kill(feed, signal.SIGSTOP)
         assert _refused(trader, cell, "price_stale").headers["Retry-After"]
         opened = _refused(trader, cell, "breaker_open")
@@ -187,7 +187,7 @@ def _refused(trader: Outsider, cell: dict[str, object], code: str) -> httpx.Resp
 
 def test_metrics_add_up_what_all_processes_count(platform: stack.Stack, trader: Outsider) -> None:
     before = _metrics(platform)
-    cell = trader.cells()[-1]
+    cell = trader.lasting_cell()
     assert trader.place(trader.bet(cell, min_rate_bps=10_100)).status_code == 202
     after = _metrics(platform)
     batches = "writer_batch_size_count"  # counted in the writer, asked of the web process
