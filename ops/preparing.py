@@ -12,7 +12,8 @@ from pathlib import Path
 from django.conf import settings
 from django.contrib.staticfiles.finders import get_finders
 from django.core.management import call_command
-from django.db import connection
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.executor import MigrationExecutor
 
 from taptrading.errors import TapTradingError
@@ -92,11 +93,15 @@ def share_metrics() -> None:
 
 def migrate_if_due() -> bool:
     """True if there was something to migrate."""
-    executor = MigrationExecutor(connection)
-    due = bool(executor.migration_plan(executor.loader.graph.leaf_nodes()))
+    due = any(_is_due(connection) for connection in connections.all())
     if due:
         call_command("migrate", interactive=False, verbosity=0)
     return due
+
+
+def _is_due(connection: BaseDatabaseWrapper) -> bool:
+    executor = MigrationExecutor(connection)
+    return bool(executor.migration_plan(executor.loader.graph.leaf_nodes()))
 
 
 def collect_static_if_stale() -> bool:

@@ -63,7 +63,7 @@ class Feed:
             open_ms=LIMITS.breaker_open_ms,
             recovery_ms=LIMITS.breaker_recovery_ms,
         )
-        self._database = ThreadPoolExecutor(1, "ticks", recorder.relax_sync)
+        self._database = ThreadPoolExecutor(1, "ticks")
         self._bell = ThreadPoolExecutor(1, "column-closed")
         self._ringing: Future[None] | None = None
         self._newest: TickRecord | None = None
@@ -168,7 +168,6 @@ class Feed:
         """A new connection and the truth: a commit may have succeeded without saying so."""
         with contextlib.suppress(DatabaseError):
             await self._in_database(recorder.disconnect)
-            await self._in_database(recorder.relax_sync)
             self._newest = await self._in_database(recorder.newest)
 
     def _ring(self, before: TickRecord | None, newest: TickRecord) -> None:

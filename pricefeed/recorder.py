@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from django.db import connection, transaction
+from django.db import connections, transaction
 
 from pricefeed.board import TickRecord
 from pricefeed.models import Tick
 from taptrading import clock
+from taptrading.databases import PRICES
 
 _FIELDS: Final = ("seq", "at", "price_cents", "sigma_ppm", "overshoot_e12", "sources")
 _VERTEX: Final = ("seq", "at", "price_cents", "recorded_at", "sources")
@@ -52,25 +53,14 @@ class Candles(NamedTuple):
     has_older: bool
 
 
-def relax_sync() -> None:
-    """Let this thread's connection commit without waiting for the disk.
-
-    What counts is that a tick is on disk before any money moves on it. Whatever moves money
-    commits later with synchronous=FULL to the same write-ahead log, and syncs it up to there.
-    """
-    if connection.vendor == "sqlite":
-        with connection.cursor() as cursor:
-            cursor.execute("PRAGMA synchronous=NORMAL")
-
-
 def disconnect() -> None:
     """Close this thread's connection; the next statement opens another."""
-    connection.close()
+    connections[PRICES].close()
 
 
 def record(ticks: Sequence[TickRecord], recorded_at_us: int) -> None:
     """All of them or none. Raises django.db.Error."""
-    with transaction.atomic():
+    with transaction.atomic(using=PRICES):
         Tick.objects.bulk_create(
             Tick(
                 seq=tick.seq,
@@ -125,7 +115,7 @@ def ohlc(from_us: int, to_us: int, step_s: int, limit: int) -> Candles:
     while (newest_us := _newest_at_us(first_us, end_us)) is not None and len(candles) < limit:
         end_us = newest_us - newest_us % step_us + step_us
         start_us = max(first_us, end_us - (limit - len(candles)) * step_us)
-        with connection.cursor() as cursor:
+        with connections[PRICES].cursor() as cursor:
             cursor.execute(_OHLC, [step_us, start_us, end_us])
             candles += [Candle(number * step_us, *prices) for number, *prices in cursor.fetchall()]
         end_us = start_us

@@ -177,16 +177,25 @@ def _sqlite_pragmas(path: Path) -> str:
     return _NEW_FILE_PRAGMAS + SQLITE_PRAGMAS if is_new else SQLITE_PRAGMAS
 
 
+_SQLITE = "django.db.backends.sqlite3"
 DATABASES: dict[str, dict[str, Any]] = {
     "default": env.db_url("DATABASE_URL", f"sqlite:///{DATA_DIR / 'taptrading.sqlite3'}")
 }
-if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
-    DATABASES["default"]["OPTIONS"] = {
-        "transaction_mode": "IMMEDIATE",
-        "timeout": 3,
-        "init_command": _sqlite_pragmas(Path(DATABASES["default"]["NAME"])),
-    }
-DATABASES["default"]["CONN_MAX_AGE"] = 300
+# Recorded prices: beside the ledger's file, or in the ledger's own database (taptrading/databases).
+if DATABASES["default"]["ENGINE"] == _SQLITE:
+    _beside = Path(DATABASES["default"]["NAME"]).with_name("prices.sqlite3")
+    DATABASES["prices"] = env.db_url("PRICES_DATABASE_URL", f"sqlite:///{_beside}")
+elif "PRICES_DATABASE_URL" in os.environ:
+    DATABASES["prices"] = env.db_url("PRICES_DATABASE_URL")
+for _database in DATABASES.values():
+    _database["CONN_MAX_AGE"] = 300
+    if _database["ENGINE"] == _SQLITE:
+        _database["OPTIONS"] = {
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 3,
+            "init_command": _sqlite_pragmas(Path(_database["NAME"])),
+        }
+DATABASE_ROUTERS = ["taptrading.databases.Router"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 CHANNEL_LAYERS = {

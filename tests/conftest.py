@@ -18,6 +18,15 @@ from wallet.transfers import TransferHandler
 os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whoever may use the database may use the prices' too."""
+    for item in items:
+        mark = item.get_closest_marker("django_db")
+        if mark or {"db", "transactional_db"} & set(getattr(item, "fixturenames", ())):
+            given = dict(mark.kwargs) if mark else {}
+            item.add_marker(pytest.mark.django_db(**{"databases": "__all__"} | given), append=False)
+
+
 @pytest.fixture
 def now() -> Iterator[fakes.ManualClock]:
     with fakes.standing_clock() as clock:

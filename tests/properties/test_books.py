@@ -13,6 +13,7 @@ from bets import tasks
 from bets.handlers import game_handlers
 from bets.models import Bet, CellExposure
 from pricefeed.board import Board
+from taptrading.databases import PRICES
 from taptrading.limits import PRESETS_MICROS
 from taptrading.money import payout_micros
 from tests import factories
@@ -200,7 +201,7 @@ def _sum(rows: Any, field: str) -> int:
 def test_books_add_up_after_every_step_of_any_life(
     own_wallets: None, steps: list[tuple[Any, ...]]
 ) -> None:
-    with transaction.atomic(), standing_clock() as clock:
+    with transaction.atomic(), transaction.atomic(PRICES), standing_clock() as clock:
         board = Board()
         handlers = [TransferHandler(), KeyHandler(), *game_handlers(FakeNonces(), board)]
         with in_process_link(handlers) as link:
@@ -210,3 +211,4 @@ def test_books_add_up_after_every_step_of_any_life(
                 getattr(life, name)(*arguments)
                 check_books()
         transaction.set_rollback(True)
+        transaction.set_rollback(True, PRICES)

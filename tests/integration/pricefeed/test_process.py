@@ -22,11 +22,10 @@ MANAGE = Path(settings.BASE_DIR) / "manage.py"
 class FeedProcess:
     def __init__(self, folder: Path, valkey: Valkey) -> None:
         self.valkey = valkey
-        self.database = folder / "taptrading.sqlite3"
+        self.database = folder / "prices.sqlite3"
         self.environment = {
             **os.environ,
             "DATA_DIR": str(folder),
-            "DATABASE_URL": f"sqlite:///{self.database}",
             "REDIS_URL": valkey.url,
             "PRICE_SOURCES": "simulated",
             "CLOCK_FILE": "",

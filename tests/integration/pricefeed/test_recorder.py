@@ -3,12 +3,13 @@
 import re
 
 import pytest
-from django.db import IntegrityError, connection
+from django.db import IntegrityError, connections
 from django.test.utils import CaptureQueriesContext
 
 from pricefeed import recorder
 from pricefeed.board import TickRecord
 from pricefeed.recorder import Candle
+from taptrading.databases import PRICES
 
 START_S = 1_764_000_010
 START_US = START_S * 1_000_000
@@ -108,7 +109,7 @@ def test_draw_candles_when_there_are_gaps_then_pages_are_full_and_none_is_missed
 
 def test_draw_candles_when_history_is_long_then_only_what_is_shown_is_read() -> None:
     recorder.record([tick(n, n * 1_000) for n in range(1, 200)], 42)
-    with CaptureQueriesContext(connection) as asked:
+    with CaptureQueriesContext(connections[PRICES]) as asked:
         assert starts_s(0, START_US + 10**12, 4) == ([195, 190, 185, 180], True)
     ((from_us, to_us),) = re.findall(
         r"at >= (\d+) AND at < (\d+) GROUP BY", str(asked.captured_queries)

@@ -1,5 +1,6 @@
 """Every GET there is: as many queries for fifty rows as for one, and each by an index."""
 
+import contextlib
 import re
 import uuid
 from collections.abc import Callable, Iterator
@@ -7,7 +8,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import pytest
-from django.db import connection
+from django.db import connections
 from django.test.utils import CaptureQueriesContext
 from django.urls import URLPattern, URLResolver, get_resolver
 
@@ -160,10 +161,14 @@ def fill(wallet: Wallet, count: int) -> None:
     )
 
 
-def queries_of(act: Callable[[], Any]) -> list[str]:
-    with CaptureQueriesContext(connection) as captured:
+def queries_of(act: Callable[[], Any]) -> list[tuple[str, str]]:
+    """Each as (the database that was asked, SQL)."""
+    captured = {alias: CaptureQueriesContext(connections[alias]) for alias in connections}
+    with contextlib.ExitStack() as every:
+        for one in captured.values():
+            every.enter_context(one)
         act()
-    return [query["sql"] for query in captured]
+    return [(alias, query["sql"]) for alias, one in captured.items() for query in one]
 
 
 @pytest.fixture
@@ -190,8 +195,8 @@ def test_get_when_there_are_more_rows_then_no_more_queries(
 OWN = {"step", "credits", "debits"}
 
 
-def plan_of(sql: str) -> list[str]:
-    with connection.cursor() as cursor:
+def plan_of(sql: str, alias: str = "default") -> list[str]:
+    with connections[alias].cursor() as cursor:
         cursor.execute("EXPLAIN QUERY PLAN " + sql.replace("%", "%%"), [])
         return [detail for *_, detail in cursor.fetchall()]
 
@@ -216,8 +221,8 @@ def test_get_then_every_query_goes_by_an_index(
     reader: Any, writer: InProcessLink, read: Read
 ) -> None:
     fill(Wallet.objects.get(address=reader.address), 2)
-    for sql in queries_of(lambda: reader.get(read.path)):
-        plan = plan_of(sql)
+    for alias, sql in queries_of(lambda: reader.get(read.path)):
+        plan = plan_of(sql, alias)
         assert plan, sql
         assert not walks(plan), f"{sql}\n{plan}"
 
@@ -236,8 +241,8 @@ def test_candles_then_every_query_goes_by_an_index(writer: InProcessLink) -> Non
     )
     queries = queries_of(lambda: recorder.ohlc(0, now_us, 5, 50))
     assert 2 <= len(queries) <= 4
-    for sql in queries:
-        plan = plan_of(sql)
+    for alias, sql in queries:
+        plan = plan_of(sql, alias)
         # The few steps of a page are sorted; the ticks of a page are not walked through.
         scans = [step for step in walks(plan) if step.startswith("SCAN")]
         assert plan, sql
