@@ -12,8 +12,8 @@ class Command(migrate.Command):
         super().add_arguments(parser)
         parser.set_defaults(database=None)
 
-    def get_check_kwargs(self, options: dict[str, Any]) -> dict[str, Any]:
-        return {**super().get_check_kwargs(options), "databases": _databases(options)}
+    def get_check_kwargs(self, options: dict[str, Any]) -> Any:
+        return {"databases": _databases(options)}
 
     def handle(self, *args: Any, **options: Any) -> None:
         for database in _databases(options):
