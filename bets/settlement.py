@@ -61,6 +61,7 @@ class SettleBets(Command, frozen=True, tag="settle_bets"):
     """Resolve up to `settle_batch` confirmed bets of a decided column."""
 
     outcomes: ClassVar[Any] = Settled | Refusal
+    background: ClassVar[bool] = True
     column_start: int
 
 

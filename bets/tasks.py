@@ -1,6 +1,8 @@
 """Celery tasks of the game. Each is safe to run twice, late, or in two workers at once."""
 
 import logging
+import time
+from typing import Final
 
 from celery import shared_task
 from django.db.models import QuerySet
@@ -15,6 +17,9 @@ from taptrading.limits import LIMITS
 from wallet import link
 
 log = logging.getLogger(__name__)
+
+SPREAD_S: Final = 3.0
+PAUSE_AT_MOST: Final = 2  # times as long as the batch took
 
 
 @shared_task(name="bets.settle_due_columns")
@@ -46,14 +51,24 @@ def _decided(column_start: int) -> bool:
 def _pay(column_start: int) -> int:
     """Resolve the column's bets, batch by batch."""
     paid = 0
-    while _bets(column_start).exists():
+    batches = -(-_open(column_start).count() // LIMITS.settle_batch)
+    while _open(column_start).filter(status=Bet.Status.CONFIRMED).exists():
+        started = time.monotonic()
         outcome = link.call(SettleBets(column_start))
         if not isinstance(outcome, Settled):
             log.warning("column %d: %s", column_start, outcome.sentence)
             break
         paid += outcome.bets
+        time.sleep(pause_s(time.monotonic() - started, batches))
     return paid
 
 
-def _bets(column_start: int) -> QuerySet[Bet]:
-    return Bet.objects.open().filter(column_start=column_start, status=Bet.Status.CONFIRMED)
+def pause_s(took_s: float, batches: int) -> float:
+    """How long to leave the writer to the traders after a batch that took so long, so that a
+    column of so many batches is paid within SPREAD_S. A small one is paid sooner, and one for
+    which that time is too short without a pause."""
+    return min(max(SPREAD_S / max(batches, 1) - took_s, 0.0), PAUSE_AT_MOST * took_s)
+
+
+def _open(column_start: int) -> QuerySet[Bet]:
+    return Bet.objects.open().filter(column_start=column_start)

@@ -72,7 +72,7 @@ class Limits:
     writer_queue: int = 40_000
     writer_batch: int = 500
     writer_batch_ms: int = 3_000
-    settle_batch: int = 500
+    settle_batch: int = 250
     price_batch: int = 2_000
     frame_bytes: int = 16 * MIB
 

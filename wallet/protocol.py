@@ -19,10 +19,11 @@ HEADER: Final = struct.Struct(">I")
 
 class Command(msgspec.Struct, array_like=True, frozen=True, tag_field="command"):
     """Base of all commands. `outcomes` is what may come back, for decoding; an `internal` one is
-    made by a handler itself and never travels."""
+    made by a handler itself and never travels; a `background` one lets traders' go first."""
 
     outcomes: ClassVar[Any] = None
     internal: ClassVar[bool] = False
+    background: ClassVar[bool] = False
 
 
 class Done(msgspec.Struct, array_like=True, frozen=True, tag="done"):

@@ -1,4 +1,4 @@
-"""The writer as a process: a Unix socket, a bounded inbox, one batch after another.
+"""The writer as a process: a Unix socket, its inbox, one batch after another.
 
 Batches run on the event loop's own thread: nothing else here needs the time they take, and one
 thread has one order of events.
@@ -16,26 +16,23 @@ from typing import Any, Final
 
 import msgspec
 from django.db import DatabaseError
-from prometheus_client import Gauge
 
 from taptrading import clock
 from taptrading.errors import Refusal
-from taptrading.limits import LIMITS
 from wallet import balances, events
+from wallet.inbox import Inbox, Request
 from wallet.protocol import (
     HEADER,
     Command,
     FrameError,
     Outcome,
     command_decoder,
-    encode_frame,
     frame_length,
 )
 from wallet.writer import Writer
 
 log = logging.getLogger(__name__)
 
-INBOX = Gauge("writer_queue_depth", "Commands that wait in the writer", multiprocess_mode="livesum")
 UNTOLD_BATCHES: Final = 10_000
 # A busy writer leaves the loop one turn a batch, and a message takes several: with so many untold
 # it pauses until they are, or a moment has passed.
@@ -51,22 +48,6 @@ DUE_PAUSES_S: Final = (0.1, 0.2, 0.5, 1.0)
 Publish = Callable[[str, bytes], Awaitable[Any]]
 
 
-class Request:
-    """One frame of commands from one connection."""
-
-    __slots__ = ("commands", "number", "stream", "until")
-
-    def __init__(self, stream: asyncio.StreamWriter, number: int, commands: list[Command]) -> None:
-        self.stream = stream
-        self.number = number
-        self.commands = commands
-        self.until = time.monotonic() + LIMITS.writer_batch_ms / 1_000
-
-    def answer(self, outcomes: list[Outcome]) -> None:
-        if not self.stream.is_closing():  # who has gone away asks by-nonce
-            self.stream.write(encode_frame(self.number, outcomes))
-
-
 class WriterServer:
     """Serve `writer` at `path` until `stop`; `publish(kind, payload)` tells the other processes."""
 
@@ -75,8 +56,7 @@ class WriterServer:
         self._path = path
         self._publish = publish
         self._decode = command_decoder(writer.kinds)
-        self._inbox: deque[Request] = deque()
-        self._depth = 0
+        self._inbox = Inbox()
         self._wake = asyncio.Event()
         self._stopping = False
         self._streams: set[asyncio.StreamWriter] = set()
@@ -136,12 +116,7 @@ class WriterServer:
             stream.close()
 
     def _take(self, request: Request) -> None:
-        if self._depth + len(request.commands) > LIMITS.writer_queue:
-            request.answer([Refusal("overloaded") for _ in request.commands])
-            return
-        self._inbox.append(request)
-        self._depth += len(request.commands)
-        INBOX.set(self._depth)
+        self._inbox.put(request)
         self._wake.set()
 
     async def _work(self) -> None:
@@ -189,8 +164,8 @@ class WriterServer:
         log.warning("due work waits for %.1f s: %s", pause_s, why)
 
     def _run_inbox(self) -> None:
-        """One batch: whole requests, as many as fit."""
-        requests = self._next_requests()
+        """One batch of what waits."""
+        requests = self._inbox.take()
         if not requests:
             return
         patience_s = min(request.until for request in requests) - time.monotonic()
@@ -202,24 +177,6 @@ class WriterServer:
             end = start + len(request.commands)
             request.answer(outcomes[start:end])
             start = end
-
-    def _next_requests(self) -> list[Request]:
-        """Those that are still in time; the others are told that nothing was done."""
-        requests: list[Request] = []
-        size = 0
-        now = time.monotonic()
-        while self._inbox:
-            if requests and size + len(self._inbox[0].commands) > LIMITS.writer_batch:
-                break
-            request = self._inbox.popleft()
-            self._depth -= len(request.commands)
-            if request.until <= now:
-                request.answer([Refusal("dependency_unavailable") for _ in request.commands])
-                continue
-            requests.append(request)
-            size += len(request.commands)
-        INBOX.set(self._depth)
-        return requests
 
     def _run(self, commands: list[Command], patience_s: float) -> list[Outcome]:
         outcomes, told = self.writer.run(commands, patience_s)

@@ -36,12 +36,14 @@ from pricefeed.board import FeedState, TickRecord, board  # noqa: E402
 from taptrading import clock, collector  # noqa: E402
 from tests.benchmarks.writing import Measured  # noqa: E402
 from tests.fakes import ManualClock  # noqa: E402
+from wallet import inbox as inbox_module  # noqa: E402
 from wallet import server as server_module  # noqa: E402
 from wallet.book import Book  # noqa: E402
 from wallet.checkpoints import Checkpointer  # noqa: E402
+from wallet.inbox import Request  # noqa: E402
 from wallet.models import Wallet  # noqa: E402
 from wallet.protocol import HEADER, encode_frame  # noqa: E402
-from wallet.server import Request, WriterServer  # noqa: E402
+from wallet.server import WriterServer  # noqa: E402
 
 STAKE_MICROS: Final = 1_000_000
 PRICE_CENTS: Final = 9_500_500
@@ -87,7 +89,7 @@ class Stopwatch:
     def time_parts(self, server: WriterServer) -> None:
         self.time("decode frame", server, "_decode")
         self.time("encode events", server_module.events, "encode")
-        self.time("encode frame", server_module, "encode_frame")
+        self.time("encode frame", inbox_module, "encode_frame")
         for name, work in (
             ("place", placing.PlacingWork),
             ("price", pricing.PricingWork),

@@ -19,6 +19,7 @@ import uvloop
 from bets.placing import PlaceBet, PlaceOutcome
 from taptrading.errors import DependencyError, OutcomeUnknown, Refusal
 from tests.servers import short_folder
+from wallet import inbox as inbox_module
 from wallet import link, protocol
 from wallet import server as server_module
 from wallet.events import Event, Notice, decode, decode_event
@@ -319,7 +320,7 @@ async def test_writer_whose_inbox_is_full_answers_overloaded(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limits = type(link.LIMITS)(writer_queue=1, entry_queue=1, writer_batch=1)
-    monkeypatch.setattr("wallet.server.LIMITS", limits)
+    monkeypatch.setattr("wallet.inbox.LIMITS", limits)
     async with serving(path):
         reader, stream = await asyncio.open_unix_connection(str(path))
         stream.write(encode_frame(1, [RequestDeposit(1, 1), RequestDeposit(1, 2)]))
@@ -434,7 +435,7 @@ def test_reply_to_commands_of_several_kinds_is_decoded_by_each_ones_kind() -> No
 async def test_busy_writer_pauses_until_the_others_are_told(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server_module, "LIMITS", replace(server_module.LIMITS, writer_batch=1))
+    monkeypatch.setattr(inbox_module, "LIMITS", replace(inbox_module.LIMITS, writer_batch=1))
 
     async def publish(kind: str, payload: bytes) -> None:
         for _ in range(10):  # a message takes more turns of the loop than a batch leaves
@@ -472,7 +473,7 @@ async def test_message_that_cannot_be_published_does_not_keep_the_next_ones(path
 async def test_request_that_waited_too_long_is_refused_before_it_is_run(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wallet.server.LIMITS", type(link.LIMITS)(writer_batch_ms=0))
+    monkeypatch.setattr("wallet.inbox.LIMITS", type(link.LIMITS)(writer_batch_ms=0))
     writer = EchoWriter()
     async with serving(path, writer), linked(path) as made:
         await connected(made)
@@ -521,7 +522,7 @@ def test_blocking_call_works_with_descriptors_above_a_thousand(thread_server: Pa
 async def test_request_larger_than_a_batch_is_a_batch_of_its_own(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wallet.server.LIMITS", type(link.LIMITS)(writer_batch=2))
+    monkeypatch.setattr("wallet.inbox.LIMITS", type(link.LIMITS)(writer_batch=2))
     writer = EchoWriter()
     async with serving(path, writer), linked(path) as made:
         await connected(made)

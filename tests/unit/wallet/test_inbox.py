@@ -1,0 +1,116 @@
+"""The writer's inbox: order, two lanes that take turns, bounds."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from bets.settlement import SettleBets
+from taptrading.errors import Refusal
+from taptrading.limits import LIMITS
+from wallet import inbox as inbox_module
+from wallet.inbox import Inbox, Request
+from wallet.protocol import HEADER
+from wallet.transfers import RequestDeposit
+
+
+class Line:
+    """Whoever asked; hears answers."""
+
+    def __init__(self) -> None:
+        self.heard: list[Any] = []
+
+    def is_closing(self) -> bool:
+        return False
+
+    def write(self, frame: bytes) -> None:
+        self.heard.append(msgspec.msgpack.decode(frame[HEADER.size :])[1])
+
+
+def bets(number: int, count: int = 1) -> Request:
+    return Request(Line(), number, [RequestDeposit(1, 1)] * count)
+
+
+def settle(number: int) -> Request:
+    return Request(Line(), number, [SettleBets(5)])
+
+
+def taken(inbox: Inbox) -> list[int]:
+    return [request.number for request in inbox.take()]
+
+
+@pytest.fixture
+def inbox() -> Inbox:
+    return Inbox()
+
+
+def test_take_then_all_that_wait_in_order(inbox: Inbox) -> None:
+    for number in range(3):
+        inbox.put(bets(number))
+    assert inbox
+    assert taken(inbox) == [0, 1, 2]
+    assert not inbox
+
+
+def test_take_when_both_lanes_wait_then_they_take_turns(inbox: Inbox) -> None:
+    inbox.put(settle(100))
+    inbox.put(settle(101))
+    inbox.put(bets(0))
+    assert taken(inbox) == [0]
+    inbox.put(bets(1))
+    assert taken(inbox) == [100, 101]
+    inbox.put(settle(102))
+    assert taken(inbox) == [1]
+    inbox.put(bets(2))
+    assert taken(inbox) == [102]
+    assert taken(inbox) == [2]
+
+
+def test_take_when_one_lane_is_empty_then_the_other_does_not_wait(inbox: Inbox) -> None:
+    for number in (100, 101):
+        inbox.put(settle(number))
+        assert taken(inbox) == [number]
+    for number in (0, 1):
+        inbox.put(bets(number))
+        assert taken(inbox) == [number]
+
+
+def test_take_when_more_wait_than_a_batch_holds_then_whole_requests_only(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox_module, "LIMITS", type(LIMITS)(writer_batch=3))
+    for number, count in enumerate((2, 2, 5, 1)):
+        inbox.put(bets(number, count))
+    assert [taken(inbox) for _ in range(4)] == [[0], [1], [2], [3]]
+
+
+def test_put_when_the_inbox_is_full_then_overloaded_at_once(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = type(LIMITS)(writer_queue=3, entry_queue=3, writer_batch=3)
+    monkeypatch.setattr(inbox_module, "LIMITS", limits)
+    late = bets(2, 2)
+    inbox.put(bets(0))
+    inbox.put(settle(1))
+    inbox.put(late)
+    assert refusals(late) == ["overloaded", "overloaded"]
+    assert taken(inbox) == [0]
+    inbox.put(bets(3, 2))
+    assert (taken(inbox), taken(inbox)) == ([1], [3])
+
+
+def test_take_when_a_request_waited_too_long_then_nothing_was_done(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox_module, "LIMITS", type(LIMITS)(writer_batch_ms=0))
+    late = bets(0)
+    inbox.put(late)
+    assert taken(inbox) == []
+    assert refusals(late) == ["dependency_unavailable"]
+    assert not inbox
+
+
+def refusals(request: Request) -> list[str]:
+    line: Any = request.stream
+    (outcomes,) = line.heard
+    return [msgspec.convert(outcome, Refusal).code for outcome in outcomes]
