@@ -24,7 +24,7 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from taptrading.errors import CODES, ApiError, DependencyError, Refusal
+from taptrading.errors import CODES, ApiError, DependencyError, OutcomeUnknown, Refusal
 from taptrading.pages import CursorPage, PageRequest
 from taptrading.strict import IntField, StrictJSONParser, StrictSerializer, TextField
 
@@ -49,6 +49,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 RETRY_AFTER_S: Final = 1
+_LOOK_FIRST: Final = "The answer was lost: look up what became of it before asking again."
 _INBOUND_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _REQUEST_ID: Final = "tap.request_id"
 _BY_STATUS: Final = {
@@ -175,6 +176,8 @@ def _refusal_of(exc: Exception) -> Refusal | None:
     match exc:
         case ApiError():
             return exc.refusal
+        case OutcomeUnknown():  # "send it again" would be wrong: it may have been done
+            return Refusal("outcome_unknown", message=_LOOK_FIRST)
         case DependencyError() | OperationalError() | InterfaceError() | RedisError():
             return Refusal("dependency_unavailable")
         case exceptions.ValidationError():

@@ -4,6 +4,7 @@ import logging
 from typing import Final
 
 from django.conf import settings
+from django.db import Error as DatabaseError
 from django.db.models import QuerySet
 
 from taptrading import clock
@@ -27,14 +28,15 @@ def request(wallet_id: int, amount_micros: int) -> Deposit:
     outcome = link.call(RequestDeposit(wallet_id, amount_micros))
     if isinstance(outcome, Refusal):
         raise ApiError.of(outcome)
-    deposit = Deposit.objects.select_related("wallet").get(pk=outcome.id)
-    if settings.DEMO:
-        try:
-            _receive(deposit)
-        except (ApiError, DependencyError) as error:
-            # It is on record, so it is not refused: whoever asked again would have two.
-            log.warning("deposit %s is completed later: %s", deposit.pk, error)
-        deposit.refresh_from_db()
+    with link.carried_out():
+        deposit = Deposit.objects.select_related("wallet").get(pk=outcome.id)
+        if settings.DEMO:
+            try:
+                _receive(deposit)
+            except (ApiError, DependencyError, DatabaseError) as error:
+                # It is on record, so it is not refused: whoever asked again would have two.
+                log.warning("deposit %s is completed later: %s", deposit.pk, error)
+            deposit.refresh_from_db()
     return deposit
 
 

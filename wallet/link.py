@@ -12,11 +12,13 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Final, cast
 
 from django.conf import settings
+from django.db import Error as DatabaseError
 from prometheus_client import Counter, Gauge
 
 from taptrading.errors import DependencyError, OutcomeUnknown, Refusal
@@ -352,6 +354,16 @@ def call(command: Command) -> Outcome:
     Raises DependencyError (nothing was done) or OutcomeUnknown (sent, the answer is lost).
     """
     return _caller(command)
+
+
+@contextmanager
+def carried_out() -> Iterator[None]:
+    """For the reads after a command that succeeded: where they fail, it is done all the same.
+    Raises OutcomeUnknown."""
+    try:
+        yield
+    except DatabaseError as error:
+        raise OutcomeUnknown(f"done, but it cannot be read: {error}") from error
 
 
 def use(caller: Callable[[Command], Outcome] | None) -> None:

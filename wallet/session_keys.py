@@ -41,7 +41,8 @@ def authorize(fields: dict[str, Any], now_us: int) -> SessionKey:
     outcome = link.call(command)
     if isinstance(outcome, Refusal):
         raise ApiError.of(_explained(outcome, command))
-    return SessionKey.objects.select_related("wallet").get(pk=outcome.id)
+    with link.carried_out():
+        return SessionKey.objects.select_related("wallet").get(pk=outcome.id)
 
 
 def _check_terms(key: str, wallet: str, expires_at_s: int, now_us: int) -> Refusal | None:

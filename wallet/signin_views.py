@@ -92,6 +92,7 @@ class LoginView(SignInView):
                 "invalid_nonce",
                 "rate_limited",
                 "dependency_unavailable",
+                "outcome_unknown",
             ),
         },
     )
@@ -176,6 +177,7 @@ class SessionKeysView(ListAPIView[SessionKey]):
                 "unknown_wallet",
                 "nonce_reused",
                 "dependency_unavailable",
+                "outcome_unknown",
             ),
         },
     )
@@ -194,7 +196,11 @@ class SessionKeyView(APIView):
         responses={
             204: None,
             **error_responses(
-                "unauthenticated", "csrf_failed", "not_found", "dependency_unavailable"
+                "unauthenticated",
+                "csrf_failed",
+                "not_found",
+                "dependency_unavailable",
+                "outcome_unknown",
             ),
         },
     )

@@ -122,7 +122,11 @@ class DepositsView(ListAPIView[Deposit]):
         responses={
             202: DepositOutput,
             **error_responses(
-                "invalid_request", "unauthenticated", "csrf_failed", "dependency_unavailable"
+                "invalid_request",
+                "unauthenticated",
+                "csrf_failed",
+                "dependency_unavailable",
+                "outcome_unknown",
             ),
         },
     )
@@ -171,6 +175,7 @@ class WithdrawalsView(ListAPIView[Withdrawal]):
                 "nonce_reused",
                 "insufficient_funds",
                 "dependency_unavailable",
+                "outcome_unknown",
             ),
         },
     )
@@ -197,6 +202,7 @@ class WithdrawalView(APIView):
                 "csrf_failed",
                 "not_found",
                 "dependency_unavailable",
+                "outcome_unknown",
             ),
         },
     )
@@ -221,7 +227,11 @@ class CustodyEventsView(APIView):
         responses={
             200: CustodyEventOutput,
             **error_responses(
-                "invalid_request", "bad_signature", "too_large", "dependency_unavailable"
+                "invalid_request",
+                "bad_signature",
+                "too_large",
+                "dependency_unavailable",
+                "outcome_unknown",
             ),
         },
     )

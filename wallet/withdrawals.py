@@ -61,7 +61,8 @@ def request(wallet_id: int, address: str, fields: dict[str, Any], now_us: int) -
     outcome = link.call(command)
     if isinstance(outcome, Refusal):
         raise ApiError.of(_explained(outcome, command))
-    return Withdrawal.objects.get(pk=outcome.id)
+    with link.carried_out():
+        return Withdrawal.objects.get(pk=outcome.id)
 
 
 def _explained(refusal: Refusal, command: RequestWithdrawal) -> Refusal:
@@ -83,7 +84,8 @@ def cancel(wallet_id: int, withdrawal_id: int) -> Withdrawal:
     outcome = link.call(CancelWithdrawal(wallet_id, withdrawal_id))
     if isinstance(outcome, Refusal):
         raise ApiError.of(outcome)
-    return Withdrawal.objects.get(pk=outcome.id)
+    with link.carried_out():
+        return Withdrawal.objects.get(pk=outcome.id)
 
 
 def advance(custodian: Custodian | None, now_us: int) -> None:

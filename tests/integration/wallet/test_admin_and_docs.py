@@ -89,7 +89,7 @@ def test_schema_then_every_resource_is_described_with_its_errors(http: Client) -
         for method, operation in methods.items()
     }
     withdraw = operations["/api/v1/withdrawals", "post"]
-    assert set(withdraw["responses"]) == {"202", "400", "401", "403", "409", "422", "503"}
+    assert set(withdraw["responses"]) == {"202", "400", "401", "403", "409", "422", "503", "504"}
     assert withdraw["security"] == [{"bearer": []}, {"cookie": []}]
     assert operations["/api/v1/session-keys", "post"].get("security", [{}]) == [{}]
     assert ("/api/v1/withdrawals/{withdrawal_id}", "delete") in operations

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 from django.test import Client
 
 from taptrading import clock
@@ -255,3 +256,38 @@ def test_local_custodian_when_it_repeats_itself_then_nothing_doubles(trader: Any
 def test_local_custodian_when_asked_about_an_unknown_payout_then_silent(http: Client) -> None:
     custody.local.ask(12345)
     assert not CustodyEvent.objects.exists()
+
+
+def test_deposit_when_the_writers_answer_is_lost_then_outcome_unknown(
+    trader: Any, writer: InProcessLink
+) -> None:
+    def lose_the_answer(command: Any) -> Any:
+        writer.call(command)
+        raise OutcomeUnknown
+
+    link.use(lose_the_answer)
+    reply = trader.deposit(7)
+    assert (reply.status_code, reply.json()["error"]) == (504, "outcome_unknown")
+    assert Deposit.objects.count() == 1  # "send it again" would have made it two
+
+
+def test_deposit_in_demo_when_the_database_is_locked_meanwhile_then_pending_not_refused(
+    trader: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def locked(deposit: Deposit, address: str) -> None:
+        raise OperationalError("database is locked")
+
+    monkeypatch.setattr(custody.local, "receive", locked)
+    reply = trader.deposit(7)
+    assert (reply.status_code, reply.json()["status"]) == (202, "pending")
+
+
+def test_deposit_when_it_cannot_be_read_afterwards_then_outcome_unknown(
+    trader: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def locked(deposit: Deposit, **_: Any) -> None:
+        raise OperationalError("database is locked")
+
+    monkeypatch.setattr(Deposit, "refresh_from_db", locked)
+    reply = trader.deposit(7)
+    assert (reply.status_code, reply.json()["error"]) == (504, "outcome_unknown")

@@ -18,7 +18,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from taptrading import api
-from taptrading.errors import ApiError, DependencyError
+from taptrading.errors import ApiError, DependencyError, OutcomeUnknown
 
 
 class Probe(api.StrictSerializer):
@@ -192,6 +192,7 @@ def test_get_when_not_signed_in_then_refused(client: Client) -> None:
     [
         (ApiError("wallet_frozen"), 403, "wallet_frozen"),
         (DependencyError("writer gone"), 503, "dependency_unavailable"),
+        (OutcomeUnknown("writer gone since"), 504, "outcome_unknown"),
         (OperationalError("database is locked"), 503, "dependency_unavailable"),
         (ApiError("rate_limited", retry_after_s=7), 429, "rate_limited"),
         (RequestDataTooBig(), 413, "too_large"),
