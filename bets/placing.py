@@ -18,7 +18,7 @@ from wallet import signing
 from wallet.book import Account, Book
 from wallet.events import Event, Told
 from wallet.keys import Caps
-from wallet.nonces import Admitted, Nonces
+from wallet.nonces import Admitted, Nonces, repeated
 from wallet.protocol import Command, Outcome
 from wallet.writer import largest_id
 
@@ -156,6 +156,8 @@ class PlacingWork:
         self._rows_by_key: list[tuple[Any, ...]] = []
         self._new: list[Waiting] = []
         self._told: list[Told] = []
+        # The final refusals of this batch, by request: Redis hears of them at its end.
+        self._refused: dict[tuple[int, str, tuple[int, ...]], Refusal] = {}
         self._decided_us = 0
         book.load({bet.wallet_id for bet in self._bets})
         self._caps = Caps(book, {bet.key_id for bet in self._bets if bet.key_id})
@@ -179,6 +181,9 @@ class PlacingWork:
         refusal = self._refusal(command, account, admitted)
         remaining, wait_us = (admitted.remaining, admitted.wait_us) if admitted else (-1, 0)
         if refusal is not None or command.dry_run:
+            if refusal is not None and not command.dry_run and refusal.code not in RETRIABLE:
+                request = (command.wallet_id, command.nonce, command.signed)
+                self._refused.setdefault(request, refusal)
             return PlaceOutcome(refusal, remaining, wait_us)
         assert account is not None
         bet_id = self._accept(command, account)
@@ -232,6 +237,10 @@ class PlacingWork:
         used = self._used.get((bet.wallet_id, bet.nonce))
         if used is not None:
             return _nonce_reused(bet, *used)
+        if self._refused and not bet.dry_run:
+            before = self._refused.get((bet.wallet_id, bet.nonce, bet.signed))
+            if before is not None:
+                return repeated(before)
         return limited
 
     def _against_bet(self, bet: PlaceBet, account: Account | None) -> Refusal | None:
@@ -301,7 +310,7 @@ class PlacingWork:
                 continue
             if not committed:
                 give_back.append(bet)
-            elif (bet.wallet_id, bet.nonce) in self._used:
+            elif (bet.wallet_id, bet.nonce) in self._used or "repeated" in outcome.refusal.detail:
                 continue
             elif outcome.refusal.code in RETRIABLE:
                 give_back.append(bet)

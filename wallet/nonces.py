@@ -146,7 +146,10 @@ def _remembered(stored: bytes, bet: Claim) -> Refusal | None:
         of, refusal = _decode(stored)
     except msgspec.MsgspecError:  # of another version of this program
         return None
-    if of != bet.digest:
-        return None
+    return repeated(refusal) if of == bet.digest else None
+
+
+def repeated(refusal: Refusal) -> Refusal:
+    """What the same request is told when it comes again."""
     message = f"{refusal.sentence} It was refused before: sign it again with a new nonce."
     return Refusal(refusal.code, {**refusal.detail, "repeated": True}, message)

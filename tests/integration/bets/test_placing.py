@@ -1,5 +1,6 @@
 """Placing through the writer: what is accepted, what is refused, and what stays behind."""
 
+import msgspec
 import pytest
 from django.db import OperationalError
 
@@ -158,6 +159,23 @@ def test_final_refusal_is_remembered_with_its_nonce(
     ((claim, refusal),) = nonces.refused
     assert (claim.nonce, refusal.code) == (command.nonce, "insufficient_funds")
     assert Bet.objects.count() == 0
+
+
+def test_refused_request_that_comes_twice_in_one_batch_is_refused_twice(
+    writer: InProcessLink, player: Wallet, nonces: FakeNonces
+) -> None:
+    """Entry in another process, or a tick later, may have nothing against it any more."""
+    command = place_command(player)
+    moved = msgspec.structs.replace(command, verdict=Refusal("rate_moved", {"rate_bps": 10_200}))
+    other = msgspec.structs.replace(command, min_rate_bps=10_001)
+    first, again = writer.run([moved, command])
+    assert (code(first), code(again)) == ("rate_moved", "rate_moved")
+    assert again.refusal.detail == {"rate_bps": 10_200, "repeated": True}
+    assert Bet.objects.count() == 0
+    ((_, remembered),) = nonces.refused
+    assert remembered == first.refusal
+    _, signed_anew = writer.run([moved, other])
+    accepted(signed_anew)
 
 
 def test_dry_run_claims_nothing(writer: InProcessLink, player: Wallet) -> None:
