@@ -2,9 +2,11 @@
 
 import logging
 import time
+from contextlib import nullcontext
 from typing import Final
 
 from celery import shared_task
+from django.db import OperationalError
 from django.db.models import QuerySet
 
 from bets import resolution
@@ -30,7 +32,7 @@ def settle_due_columns() -> int:
         for column_start in closed_columns(clock.now_us()):
             if _decided(column_start):
                 resolved += _pay(column_start)
-    except DependencyError as error:
+    except (DependencyError, OperationalError) as error:
         log.warning("settlement goes on later: %s", error)
     return resolved
 
@@ -39,13 +41,23 @@ def _decided(column_start: int) -> bool:
     """Whether the column has its decision, made now if it is due."""
     if Settlement.objects.filter(column_start=column_start).exists():
         return True
-    recorded = recorder.ticks_of_column(column_start, LIMITS.column_s)
-    ticks = [resolution.Vertex(*tick) for tick in recorded]
-    decision = resolution.resolve_column(column_start, ticks, clock.now_us())
+    decision = _decision(column_start)
     if decision is None:
         return False
     link.call(decide_command(decision))
     return True
+
+
+def _decision(column_start: int) -> resolution.ColumnDecision | None:
+    """Of an instant before the ticks are read: all that counts by then has to be among them. Once
+    the patience is over, what is missing decides, so nothing may be on its way to being recorded.
+    """
+    now_us = clock.now_us()
+    late = now_us > resolution.deadline_of(column_start)
+    with recorder.standstill() if late else nullcontext():
+        recorded = recorder.ticks_of_column(column_start, LIMITS.column_s)
+    ticks = [resolution.Vertex(*tick) for tick in recorded]
+    return resolution.resolve_column(column_start, ticks, now_us)
 
 
 def _pay(column_start: int) -> int:

@@ -153,7 +153,7 @@ class Feed:
         seq = before.seq if before else 0
         ticks = [tick.numbered(seq + n) for n, tick in enumerate(priced, 1)]
         try:
-            await self._in_database(recorder.record, ticks, clock.now_us())
+            await self._in_database(recorder.record, ticks)
         except DatabaseError as error:
             counts.record_failures.inc()
             log.error("action=record_ticks failed count=%d why=%s", len(ticks), error)

@@ -1,6 +1,7 @@
 """Ticks to the database, and what settlement, pricing and charts read of them."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Final, NamedTuple
 
 from django.db import connections, transaction
@@ -58,9 +59,11 @@ def disconnect() -> None:
     connections[PRICES].close()
 
 
-def record(ticks: Sequence[TickRecord], recorded_at_us: int) -> None:
-    """All of them or none. Raises django.db.Error."""
+def record(ticks: Sequence[TickRecord], recorded_at_us: int | None = None) -> None:
+    """All of them or none, by default as of the moment at which nobody else may write any more.
+    Raises django.db.Error."""
     with transaction.atomic(using=PRICES):
+        recorded_at = clock.now() if recorded_at_us is None else clock.from_us(recorded_at_us)
         Tick.objects.bulk_create(
             Tick(
                 seq=tick.seq,
@@ -69,10 +72,16 @@ def record(ticks: Sequence[TickRecord], recorded_at_us: int) -> None:
                 sigma_ppm=tick.sigma_ppm,
                 overshoot_e12=tick.overshoot_e12,
                 sources=tick.sources,
-                recorded_at=clock.from_us(recorded_at_us),
+                recorded_at=recorded_at,
             )
             for tick in ticks
         )
+
+
+def standstill() -> AbstractContextManager[None]:
+    """Nothing is recorded meanwhile (in SQLite): a tick that is not there now will be recorded
+    later than now. Raises django.db.OperationalError when another holds the lock."""
+    return transaction.atomic(using=PRICES)
 
 
 def newest() -> TickRecord | None:

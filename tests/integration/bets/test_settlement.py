@@ -1,6 +1,7 @@
 """Settlement: decided once, paid by the stored decision, whatever the workers do."""
 
 import pytest
+from django.db import OperationalError
 
 from bets import tasks
 from bets.models import Bet, CellExposure, Settlement
@@ -106,6 +107,52 @@ def test_column_without_recording_is_void_after_its_patience_and_not_before(
     assert tasks.settle_due_columns() == 1
     bet.refresh_from_db()
     assert (bet.status, bet.reason) == ("void", "no_ticks")
+
+
+def test_worker_that_sleeps_between_reading_and_deciding_finds_nothing_missing(
+    writer: InProcessLink,
+    player: Wallet,
+    now: ManualClock,
+    feed_board: Board,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bet = confirmed(writer, player, now, feed_board, OWN)
+    now.us = (bet.column_start + LIMITS.column_s) * 1_000_000
+    read = recorder.ticks_of_column
+
+    def read_and_sleep(column_start: int, column_s: int) -> list[recorder.Vertex]:
+        found = read(column_start, column_s)
+        if column_start == bet.column_start:
+            run_column(now, feed_board, bet, PRICE_CENTS)
+            now.advance(LIMITS.recording_patience_ms / 1_000)
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(recorder, "ticks_of_column", read_and_sleep)
+        assert tasks.settle_due_columns() == 0
+    assert tasks.settle_due_columns() == 1
+    bet.refresh_from_db()
+    assert bet.status == "won"
+
+
+def test_worker_that_cannot_look_at_the_ticks_alone_decides_nothing_missing(
+    writer: InProcessLink,
+    player: Wallet,
+    now: ManualClock,
+    feed_board: Board,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever holds the lock may be about to commit a tick that was recorded in time."""
+    bet = confirmed(writer, player, now, feed_board, OWN)
+    now.us = (bet.column_start + LIMITS.column_s) * 1_000_000 + 60_000_001
+
+    def locked() -> None:
+        raise OperationalError("database is locked")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(recorder, "standstill", locked)
+        assert tasks.settle_due_columns() == 0
+    assert tasks.settle_due_columns() == 1
 
 
 def test_second_opinion_after_the_decision_pays_nothing_more(

@@ -126,8 +126,8 @@ def _note_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     RECORDED.clear()
     record = recorder.record
 
-    def noting(ticks: list[TickRecord], recorded_at_us: int) -> None:
-        record(ticks, recorded_at_us)
+    def noting(ticks: list[TickRecord]) -> None:
+        record(ticks)
         RECORDED.update(tick.seq for tick in ticks)
 
     monkeypatch.setattr(recorder, "record", noting)
@@ -320,10 +320,10 @@ async def test_record_when_the_database_refuses_then_nothing_is_published_and_it
 ) -> None:
     record, refusals = recorder.record, iter(range(5))
 
-    def locked(ticks: list[TickRecord], recorded_at_us: int) -> None:
+    def locked(ticks: list[TickRecord]) -> None:
         if next(refusals, None) is not None:
             raise OperationalError("database is locked")
-        record(ticks, recorded_at_us)
+        record(ticks)
 
     monkeypatch.setattr(recorder, "record", locked)
     outlet = await run(time, 2, steady)
@@ -339,8 +339,8 @@ async def test_record_when_it_commits_but_reports_failure_then_numbers_go_on_aft
 ) -> None:
     record, failures = recorder.record, iter(range(1))
 
-    def record_and_lose_the_answer(ticks: list[TickRecord], recorded_at_us: int) -> None:
-        record(ticks, recorded_at_us)
+    def record_and_lose_the_answer(ticks: list[TickRecord]) -> None:
+        record(ticks)
         if next(failures, None) is not None:
             raise OperationalError("the connection was lost")
 

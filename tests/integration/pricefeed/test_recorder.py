@@ -3,13 +3,14 @@
 import re
 
 import pytest
-from django.db import IntegrityError, connections
+from django.db import IntegrityError, connections, transaction
 from django.test.utils import CaptureQueriesContext
 
 from pricefeed import recorder
 from pricefeed.board import TickRecord
 from pricefeed.recorder import Candle
 from taptrading.databases import PRICES
+from tests.fakes import ManualClock
 
 START_S = 1_764_000_010
 START_US = START_S * 1_000_000
@@ -32,6 +33,24 @@ def test_record_ticks_when_read_back_then_the_same() -> None:
     assert recorder.ticks_since(0) == ticks
     assert recorder.ticks_since(0, 1) == ticks[:1]
     assert recorder.ticks_since(START_S * 1_000_000 + 1) == ticks[1:]
+
+
+def test_record_ticks_when_the_lock_comes_late_then_the_time_is_that_of_the_lock(
+    now: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = transaction.Atomic.__enter__
+
+    def wait_for_the_lock(atomic: transaction.Atomic) -> None:
+        if atomic.savepoint:  # ours, not the one within
+            now.advance(2)
+        begin(atomic)
+
+    called_us = now.now_us()
+    with monkeypatch.context() as patched:
+        patched.setattr(transaction.Atomic, "__enter__", wait_for_the_lock)
+        recorder.record([tick(1, 0)])
+    (vertex,) = recorder.ticks_of_column(START_S, 5)
+    assert vertex.recorded_at_us == called_us + 2_000_000
 
 
 def test_record_ticks_when_one_cannot_be_then_none_is() -> None:
