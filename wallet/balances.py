@@ -1,7 +1,7 @@
 """Redis' copy of the balances, for whoever reads many of them or must not touch the database.
 
-Told by the writer after each commit, in order, so it trails the ledger by one batch at most, and
-built anew when the writer starts or finds it gone. Nothing decides by it: the database is the
+Told by the writer after its commits, in order, ten times a second at most, and built anew when the
+writer starts or finds it gone. Nothing decides by it: the database is the
 truth, and no bet is ever refused for what stands here.
 """
 
@@ -18,15 +18,28 @@ from wallet.models import Wallet
 KIND: Final = "balances"
 KEY: Final = "tap:balances"
 CHUNK_ROWS: Final = 1_000
+TELL_EVERY_S: Final = 0.1
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(dict[int, int]).decode
 
 
-def notice(events: list[Event]) -> Notice | None:
-    """The players' balances after a batch; None if it changed none."""
-    found = {event.wallet_id: event.balance_micros for event in events if event.cursor}
-    return Notice(KIND, _encode(found)) if found else None
+class Changes:
+    """Players' balances that changed since they were last told: the newest of each wallet."""
+
+    def __init__(self) -> None:
+        self._found: dict[int, int] = {}
+        self._told_s = 0.0
+
+    def add(self, events: list[Event]) -> None:
+        self._found |= {event.wallet_id: event.balance_micros for event in events if event.cursor}
+
+    def notice(self, now_s: float) -> Notice | None:
+        """What is to be told at this monotonic time; None while there is nothing, or too early."""
+        if not self._found or now_s - self._told_s < TELL_EVERY_S:
+            return None
+        found, self._found, self._told_s = self._found, {}, now_s
+        return Notice(KIND, _encode(found))
 
 
 def everything() -> Iterator[Notice]:

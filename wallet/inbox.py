@@ -46,14 +46,14 @@ class Inbox:
         self._traders: deque[Request] = deque()
         self._background: deque[Request] = deque()
         self._background_next = False
-        self._depth = 0
+        self.depth = 0  # commands
 
     def __bool__(self) -> bool:
         return bool(self._traders or self._background)
 
     def put(self, request: Request) -> None:
         """One that does not fit is answered `overloaded`."""
-        if self._depth + len(request.commands) > LIMITS.writer_queue:
+        if self.depth + len(request.commands) > LIMITS.writer_queue:
             request.refuse("overloaded")
             return
         (self._background if request.background else self._traders).append(request)
@@ -81,5 +81,5 @@ class Inbox:
         return requests
 
     def _count(self, commands: int) -> None:
-        self._depth += commands
-        DEPTH.set(self._depth)
+        self.depth += commands
+        DEPTH.set(self.depth)

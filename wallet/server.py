@@ -38,6 +38,10 @@ UNTOLD_BATCHES: Final = 10_000
 # it pauses until they are, or a moment has passed.
 UNTOLD_ENOUGH: Final = 20
 TELLING_S: Final = 0.05
+# Batches begin so far apart when the last one had so many commands, until so many wait.
+GATHER_S: Final = 0.015
+IN_COMPANY: Final = 16
+ENOUGH: Final = 100
 # How often the writer looks for due work when nothing wakes it.
 IDLE_S: Final = 0.05
 # Due work can be repeated, so it takes little of the time that requests have; once refused, it
@@ -65,6 +69,9 @@ class WriterServer:
         self._told = asyncio.Event()
         self._epoch = time.time_ns() // 1_000_000
         self._number = 0
+        self._changes = balances.Changes()
+        self._last_size = 0
+        self._last_s = 0.0
         self._due_refused = 0
         self._due_after = 0.0
 
@@ -124,8 +131,10 @@ class WriterServer:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), IDLE_S)
             self._wake.clear()
+            self._tell_balances()
             self._run_due()
             while self._inbox:
+                await self._gather()
                 self._run_inbox()
                 await asyncio.sleep(0)  # read what has arrived meanwhile, send the answers
                 if len(self._untold) > UNTOLD_ENOUGH:
@@ -133,6 +142,13 @@ class WriterServer:
                 self._run_due()
             if self._stopping:
                 return
+
+    async def _gather(self) -> None:
+        """A batch costs some milliseconds however small it is. While so many come that each one
+        has company, a short wait makes fewer and larger ones of them."""
+        wait_s = self._last_s + GATHER_S - time.monotonic()
+        if wait_s > 0 and self._last_size >= IN_COMPANY and self._inbox.depth < ENOUGH:
+            await asyncio.sleep(wait_s)
 
     async def _until_told(self) -> None:
         """Else confirmations would lag behind a load that does not let up, ever further."""
@@ -168,6 +184,9 @@ class WriterServer:
         requests = self._inbox.take()
         if not requests:
             return
+        if not requests[0].background:
+            self._last_size = sum(len(request.commands) for request in requests)
+            self._last_s = time.monotonic()
         patience_s = min(request.until for request in requests) - time.monotonic()
         outcomes = self._run(
             [command for request in requests for command in request.commands], patience_s
@@ -185,12 +204,16 @@ class WriterServer:
             self._number += 1
             payload = events.encode(self._epoch, self._number, happened)
             self.tell(events.Notice(events.KIND, payload))
-            if (changed := balances.notice(happened)) is not None:
-                self.tell(changed)
+            self._changes.add(happened)
+            self._tell_balances()
         for notice in told:
             if isinstance(notice, events.Notice):
                 self.tell(notice)
         return outcomes
+
+    def _tell_balances(self) -> None:
+        if (notice := self._changes.notice(time.monotonic())) is not None:
+            self.tell(notice)
 
     def tell(self, notice: events.Notice) -> None:
         """Publish in turn; never blocks. The oldest are lost when nobody takes them."""

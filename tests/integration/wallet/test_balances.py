@@ -27,22 +27,34 @@ def test_everything_comes_in_bounded_chunks_and_only_of_players(
 
 
 def test_notice_tells_the_last_balance_of_each_wallet_and_nothing_else() -> None:
-    events = [
-        Event(7, "wallet.balance", 1, 10, {}),
-        Event(7, "bet.accepted", 2, 5, {}),
-        Event(8, "wallet.changed", 0, 0, {}),
-    ]
-    told = balances.notice(events)
+    changes = balances.Changes()
+    changes.add([Event(7, "wallet.balance", 1, 10, {}), Event(7, "bet.accepted", 2, 5, {})])
+    changes.add([Event(8, "wallet.changed", 0, 0, {}), Event(9, "bet.accepted", 2, 3, {})])
+    told = changes.notice(100.0)
     assert told is not None
-    assert balances._decode(told.payload) == {7: 5}
-    assert balances.notice(events[2:]) is None
+    assert balances._decode(told.payload) == {7: 5, 9: 3}
+    assert changes.notice(200.0) is None
+
+
+def test_notice_when_one_was_told_just_now_then_changes_wait_and_none_is_lost() -> None:
+    changes = balances.Changes()
+    changes.add([Event(7, "bet.accepted", 1, 5, {})])
+    assert changes.notice(100.0) is not None
+    changes.add([Event(7, "bet.accepted", 2, 4, {})])
+    assert changes.notice(100.0 + balances.TELL_EVERY_S / 2) is None
+    changes.add([Event(8, "bet.accepted", 1, 3, {})])
+    told = changes.notice(100.01 + balances.TELL_EVERY_S)
+    assert told is not None
+    assert balances._decode(told.payload) == {7: 4, 8: 3}
 
 
 async def test_stored_balances_are_read_back_until_redis_loses_them(tmp_path: Path) -> None:
     with valkey(tmp_path) as url:
         async with redis.asyncio.Redis.from_url(url) as store:
             assert await balances.is_missing(store)
-            told = balances.notice([Event(7, "bet.accepted", 2, 5, {})])
+            changes = balances.Changes()
+            changes.add([Event(7, "bet.accepted", 2, 5, {})])
+            told = changes.notice(100.0)
             assert isinstance(told, Notice)
             await balances.store(store, told.payload)
             assert not await balances.is_missing(store)

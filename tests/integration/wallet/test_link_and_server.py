@@ -349,11 +349,51 @@ async def test_events_are_published_in_order_and_numbered(path: Path) -> None:
         for amount in (5, 6):
             await made.call(RequestDeposit(1, amount))
     kinds = [kind for kind, _ in published.messages]
-    assert kinds == ["batch"] + ["batch", "balances", "exposure"] * 2
+    assert kinds[:4] == ["batch", "batch", "balances", "exposure"]
+    assert [kind for kind in kinds[4:] if kind != "balances"] == ["batch", "exposure"]
     batches = [decode(payload) for kind, payload in published.messages if kind == "batch"]
     assert [batch.number for batch in batches] == [0, 1, 2]
     assert len({batch.epoch for batch in batches}) == 1
     assert [decode_event(batch.news[0]).balance_micros for batch in batches[1:]] == [5, 6]
+
+
+@pytest.mark.parametrize(
+    ("first", "batches"),
+    [
+        (server_module.IN_COMPANY, 2),  # many at once: what comes next gathers
+        (server_module.IN_COMPANY - 1, 4),  # few: each goes at once
+    ],
+)
+async def test_small_batches_gather_while_many_come(
+    path: Path, monkeypatch: pytest.MonkeyPatch, first: int, batches: int
+) -> None:
+    monkeypatch.setattr(server_module, "GATHER_S", 0.3)
+    writer = EchoWriter()
+    async with serving(path, writer), linked(path) as made:
+        await connected(made)
+        await asyncio.gather(*(made.call(RequestDeposit(1, n)) for n in range(1, first + 1)))
+        callers = [Link(str(path)) for _ in range(3)]  # a link of its own would gather too
+        for caller in callers:
+            caller.start()
+            await connected(caller)
+        calls = []
+        for caller in callers:
+            calls.append(asyncio.create_task(caller.call(RequestDeposit(1, 7))))
+            await asyncio.sleep(0.02)
+        assert await asyncio.gather(*calls) == [Done(7)] * 3
+        for caller in callers:
+            await caller.stop()
+    assert len(writer.batches) == batches
+
+
+async def test_gathering_ends_when_enough_wait(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "GATHER_S", 3_600)
+    async with serving(path), linked(path) as made:
+        await connected(made)
+        for _ in range(3):
+            calls = [made.call(RequestDeposit(1, n)) for n in range(server_module.ENOUGH)]
+            async with asyncio.timeout(5):
+                await asyncio.gather(*calls)
 
 
 async def test_what_falls_due_is_run_without_being_asked(path: Path) -> None:
@@ -467,7 +507,8 @@ async def test_message_that_cannot_be_published_does_not_keep_the_next_ones(path
         await connected(made)
         await made.call(RequestDeposit(1, 5))
         await made.call(RequestDeposit(1, 6))
-    assert len(published.messages) == 7
+    kinds = [kind for kind, _ in published.messages if kind != "balances"]
+    assert kinds == ["batch"] + ["batch", "exposure"] * 2
 
 
 async def test_request_that_waited_too_long_is_refused_before_it_is_run(
