@@ -15,6 +15,10 @@ _FIELDS: Final = ("seq", "at", "price_cents", "sigma_ppm", "overshoot_e12", "sou
 _VERTEX: Final = ("seq", "at", "price_cents", "recorded_at", "sources")
 _US_PER_MS: Final = clock.US_PER_MS
 
+_SINCE: Final = (
+    f"SELECT {', '.join(_FIELDS)} FROM pricefeed_tick WHERE at >= %s ORDER BY at LIMIT %s"  # noqa: S608
+)
+_ALL: Final = 2**63 - 1
 # Prices at the first and last tick of each step, by the unique index on `at`.
 _OHLC: Final = """
     SELECT step.number, first.price_cents, step.low, step.high, last.price_cents
@@ -95,10 +99,12 @@ def first_at_us() -> int | None:
     return None if first is None else clock.to_us(first)
 
 
-def ticks_since(from_us: int, limit: int | None = None) -> list[TickRecord]:
-    """The ticks from that instant on, oldest first; at most `limit`."""
-    rows = Tick.objects.filter(at__gte=from_us).order_by("at").values_list(*_FIELDS)
-    return [_tick(row) for row in rows[:limit]]
+def ticks_since(from_us: int, limit: int = _ALL) -> list[TickRecord]:
+    """The ticks from that instant on, oldest first; at most `limit`. Plain SQL: the writer asks
+    for every tick."""
+    with connections[PRICES].cursor() as cursor:
+        cursor.execute(_SINCE, [from_us, limit])
+        return [TickRecord(seq, at // _US_PER_MS, *rest) for seq, at, *rest in cursor.fetchall()]
 
 
 def ticks_of_column(column_start: int, column_s: int) -> list[Vertex]:
