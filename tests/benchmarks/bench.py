@@ -34,13 +34,15 @@ class Bench:
     load: Load
     sent: list[Sent]
 
-    def stretch(self, due_us: Any, *, at_once: bool = False) -> "Stretch":
+    def stretch(
+        self, due_us: Any, *, at_once: bool = False, connections: int = load.CONNECTIONS
+    ) -> "Stretch":
         """Sign bets for these times, send them, and look at the platform meanwhile."""
         with observer.listening(self.running, self.wallets, LISTENERS) as heard:
             path, start_us = self.load.sign(due_us, at_once)
             before = metrics(self.running)
             with procs.watched(self.running) as uses:
-                sent = self.load.send(path, start_us)
+                sent = self.load.send(path, start_us, connections)
             after = metrics(self.running)
             time.sleep(PRICED_WITHIN_S)
         self.sent.append(sent)

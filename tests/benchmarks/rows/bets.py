@@ -39,14 +39,16 @@ SATURATING: Final = {
     Scale.NORMAL: (40_000, 7_000),
     Scale.LONG: (80_000, 7_000),
 }
+# Traders do not wait for each other's answers: with few connections a rate would be held by whoever
+# sends as soon as one is free, which is another load.
+HELD_CONNECTIONS: Final = 1_024
 # Above what was reached as fast as replies come, a held rate measures only how long a queue grows.
 BEYOND: Final = 1.1
 
 
 def run(scale: Scale) -> list[Figure]:
     count, guess = SATURATING[scale]
-    wallets = load.wallets_for(max(guess, *(held.rate for held in HELD[scale])))
-    with bench.platform(wallets) as bench_:
+    with bench.platform(load.wallets_for(guess)) as bench_:
         stretch = bench_.stretch(load.steady(guess, count / guess), at_once=True)
         found = stretch.figures("bets", f"saturating, {load.CONNECTIONS} connections")
         most = stretch.sent.rate
@@ -61,7 +63,7 @@ def run(scale: Scale) -> list[Figure]:
 def _held(bench_: Bench, held: Held, most: float) -> list[Figure]:
     if held.rate > most * BEYOND:
         return [Figure("bets", f"{held.rate}/s not offered, we saturate at", most, "bets/s")]
-    stretch = bench_.stretch(load.steady(held.rate, held.seconds))
+    stretch = bench_.stretch(load.steady(held.rate, held.seconds), connections=HELD_CONNECTIONS)
     named = stretch.figures("bets", f"{held.rate}/s for {held.seconds} s", held.bounds)
     return named + _state(stretch, f"{held.rate}/s")
 
@@ -91,7 +93,8 @@ def _knee(bench_: Bench) -> list[Figure]:
     best = dict.fromkeys(PATIENT_MS, 0.0)
     waiting = set(PATIENT_MS)
     for rate in KNEE:
-        p99_ms = bench_.stretch(load.steady(rate, KNEE_S)).sent.latency_ms(0.99)
+        stretch = bench_.stretch(load.steady(rate, KNEE_S), connections=HELD_CONNECTIONS)
+        p99_ms = stretch.sent.latency_ms(0.99)
         waiting = {bound for bound in waiting if p99_ms <= bound}
         best |= dict.fromkeys(waiting, float(rate))
         if not waiting:
