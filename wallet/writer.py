@@ -13,7 +13,7 @@ from django.db import DataError, IntegrityError, OperationalError, connection, t
 from prometheus_client import Counter, Histogram
 
 from taptrading import clock
-from taptrading.errors import Refusal
+from taptrading.errors import Broken, Refusal
 from taptrading.limits import LIMITS
 from wallet.book import Book
 from wallet.events import Told
@@ -34,6 +34,10 @@ BUSY = Counter("writer_busy_total", "Times the database was locked by another pr
 REFUSED = Counter("writer_batches_refused_total", "Batches refused whole", ["why"])
 
 _RETRY_S: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+
+
+class CommitInDoubt(Broken):
+    """COMMIT failed, and may have taken place all the same: only a new start can tell."""
 
 
 class Work(Protocol):
@@ -91,7 +95,8 @@ class Writer:
     ) -> tuple[list[Outcome], list[Told]]:
         """Carry out a batch: outcomes in the order of the commands, events to publish.
 
-        A batch that cannot be committed within `patience_s` is refused whole.
+        A batch that cannot be committed within `patience_s` is refused whole. Raises
+        CommitInDoubt when nobody can say whether it was committed.
         """
         started = time.monotonic()
         works = self._begin(commands)
@@ -144,17 +149,24 @@ class Writer:
         self, commands: list[Command], works: list[tuple[Work, list[int]]]
     ) -> list[Outcome]:
         outcomes: list[Outcome] = [None] * len(commands)
-        with transaction.atomic(), connection.cursor() as cursor:
-            book = Book(cursor, self._ids, self._now_us(), self._house_id)
-            for work, _ in works:
-                work.prefetch(book)
-            book.now_us = self._now_us()  # decisions take their time after the reads
-            for work, positions in works:
-                for position in positions:
-                    outcomes[position] = work.decide(commands[position])
-            for work, _ in works:
-                work.persist()
-            book.persist()
+        committing = False
+        try:
+            with transaction.atomic(), connection.cursor() as cursor:
+                book = Book(cursor, self._ids, self._now_us(), self._house_id)
+                for work, _ in works:
+                    work.prefetch(book)
+                book.now_us = self._now_us()  # decisions take their time after the reads
+                for work, positions in works:
+                    for position in positions:
+                        outcomes[position] = work.decide(commands[position])
+                for work, _ in works:
+                    work.persist()
+                book.persist()
+                committing = True
+        except OperationalError as error:
+            if committing and not (_locked(error) or _full(error)):
+                raise CommitInDoubt(f"COMMIT failed: {error}") from error
+            raise
         return outcomes
 
     def _now_us(self) -> int:
@@ -195,6 +207,11 @@ def _finish(
 
 def _locked(error: OperationalError) -> bool:
     return "locked" in str(error) or "busy" in str(error)
+
+
+def _full(error: OperationalError) -> bool:
+    """A write that found no room. SQLite writes the mark of a commit last, so there is none."""
+    return "is full" in str(error)
 
 
 def largest_id(*tables: str) -> int:
