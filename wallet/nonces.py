@@ -3,7 +3,8 @@
 A nonce is claimed for 90 s before the batch and given back when the refusal invites a retry
 (429, 503). Any other refusal is remembered in its place, so that the same request sent again is
 answered the same way instead of becoming a bet after its trader was told that it was refused.
-Another request with that nonce is another bet, which its trader signed anew.
+Another request with that nonce is another bet, which its trader signed anew: it has a key of its
+own, or the one would be forgotten for the other.
 The database's UNIQUE (wallet, nonce) has the last word; Redis only spares it the question.
 """
 
@@ -66,8 +67,12 @@ class Claim(Protocol):
     def digest(self) -> int: ...
 
 
+def _request(bet: Claim) -> str:
+    return f"{bet.nonce}:{bet.digest:x}"
+
+
 def _key(bet: Claim) -> str:
-    return f"tap:nonce:{bet.wallet_id}:{bet.nonce}"
+    return f"tap:nonce:{bet.wallet_id}:{_request(bet)}"
 
 
 class Admitted(NamedTuple):
@@ -96,7 +101,7 @@ class Nonces:
         interval_us = 1_000_000 / max(LIMITS.bet_rate_per_s, 1)
         head = (now_us, interval_us, LIMITS.bet_burst, LIMITS.nonce_ttl_s * 1_000, self._node)
         # Ids as text: numbers are floating-point ones over there.
-        packed = _encode([part for bet in bets for part in (str(bet.wallet_id), bet.nonce)])
+        packed = _encode([part for bet in bets for part in (str(bet.wallet_id), _request(bet))])
         answers, words = self._ask(lambda: self._script(args=[*head, packed]))
         return [
             self._admitted(bet, words[word - 1], remaining, wait_us)

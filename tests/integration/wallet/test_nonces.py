@@ -69,7 +69,7 @@ def test_admit_over_the_limit_does_not_use_the_nonce(
     nonces.admit([bet(7) for _ in range(LIMITS.bet_burst)], now.us)
     nonce = fresh()
     nonces.admit([bet(7, nonce)], now.us)
-    assert not store.exists(f"tap:nonce:7:{nonce}")
+    assert not store.exists(f"tap:nonce:7:{nonce}:1")
 
 
 def test_admit_claims_the_nonce_for_ninety_seconds(
@@ -77,7 +77,7 @@ def test_admit_claims_the_nonce_for_ninety_seconds(
 ) -> None:
     nonce = fresh()
     nonces.admit([bet(7, nonce)], now.us)
-    assert 89_000 < store.pttl(f"tap:nonce:7:{nonce}") <= 90_000
+    assert 89_000 < store.pttl(f"tap:nonce:7:{nonce}:1") <= 90_000
 
 
 def test_admit_of_an_own_claim_leaves_the_answer_to_the_database(
@@ -103,11 +103,24 @@ def test_admit_repeats_a_refusal_that_was_final(nonces: Nonces, now: ManualClock
     assert other_request.refusal is None
 
 
+def test_refusals_of_two_requests_with_one_nonce_are_both_remembered(
+    nonces: Nonces, now: ManualClock
+) -> None:
+    nonce = fresh()
+    for digest, code in ((1, "rate_moved"), (2, "cell_taken")):
+        nonces.admit([bet(7, nonce, digest)], now.us)
+        nonces.settle([], [(bet(7, nonce, digest), Refusal(code))])
+    for digest, code in ((1, "rate_moved"), (2, "cell_taken")):
+        (again,) = nonces.admit([bet(7, nonce, digest)], now.us)
+        assert again.refusal is not None
+        assert again.refusal.code == code
+
+
 def test_nonce_given_back_is_free(nonces: Nonces, store: "redis.Redis", now: ManualClock) -> None:
     nonce = fresh()
     nonces.admit([bet(7, nonce)], now.us)
     nonces.settle([bet(7, nonce)], [])
-    assert not store.exists(f"tap:nonce:7:{nonce}")
+    assert not store.exists(f"tap:nonce:7:{nonce}:1")
 
 
 def test_server_that_is_away_is_a_dependency_and_comes_back(
