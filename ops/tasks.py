@@ -8,6 +8,7 @@ from django.contrib.sessions.models import Session
 from django.db.models import Min, Model, Q, QuerySet
 
 from bets.models import Bet
+from ops.integrity import daily
 from pricefeed.models import Tick
 from taptrading import clock
 from taptrading.limits import LIMITS
@@ -33,6 +34,17 @@ def prune() -> dict[str, int]:
     }
     logger.info("action=prune %s", " ".join(f"{name}={rows}" for name, rows in removed.items()))
     return removed
+
+
+@shared_task(name="ops.verify_ledger")
+def verify_ledger() -> bool | None:
+    """Whether the ledger is clean; None if another check runs already."""
+    try:
+        report = daily.check()
+    except daily.CouldNotRun as error:
+        logger.error("action=integrity_check could not run: %s", error)
+        raise
+    return None if report is None else bool(report["clean"])
 
 
 def _oldest_tick_us(now_us: int) -> int:

@@ -49,6 +49,11 @@ app.conf.beat_schedule = {
         "schedule": 1.0,
         "options": {"expires": 5},
     },
+    "verify ledger": {
+        "task": "ops.verify_ledger",
+        "schedule": crontab(hour=2, minute=0),
+        "options": {"expires": 3_000},
+    },
     "prune": {
         "task": "ops.prune",
         "schedule": crontab(minute=17),

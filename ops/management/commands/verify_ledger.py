@@ -13,6 +13,9 @@ from django.core.management.base import BaseCommand
 from django.db import DatabaseError
 
 from ops.integrity import CLAIMS, Report, verify
+from ops.integrity.explain import Explanation, Line, UnknownWallet, explain
+from taptrading import clock
+from taptrading.money import format_usdc as usdc
 
 FOUND: Final = 1
 COULD_NOT_RUN: Final = 2
@@ -35,6 +38,11 @@ class Command(BaseCommand):
         )
         parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
         parser.add_argument(
+            "--explain",
+            metavar="WALLET",
+            help="an address or id: where this wallet's money came from and went, nothing else",
+        )
+        parser.add_argument(
             "--jobs",
             type=int,
             choices=range(1, 65),
@@ -44,6 +52,9 @@ class Command(BaseCommand):
         )
 
     def handle(self, *, check: list[str] | None, jobs: int, **options: Any) -> None:
+        if options["explain"]:
+            self._explain(options["explain"], as_json=options["json"])
+            return
         checks = check or list(CLAIMS)
         started = time.monotonic()
 
@@ -62,6 +73,53 @@ class Command(BaseCommand):
             self.stdout.write(_as_text(checks, report))
         if report.totals:
             sys.exit(FOUND)
+
+    def _explain(self, which: str, *, as_json: bool) -> None:
+        try:
+            found = explain(which)
+        except UnknownWallet:
+            self.stderr.write(f"could not run: no wallet {which}")
+            sys.exit(COULD_NOT_RUN)
+        except DatabaseError as error:
+            self.stderr.write(f"could not run: {error}")
+            sys.exit(COULD_NOT_RUN)
+        self.stdout.write(json.dumps(found.json()) if as_json else _as_story(found))
+        if not found.adds_up:
+            sys.exit(FOUND)
+
+
+def _as_story(found: Explanation) -> str:
+    wallet = found.wallet
+    name = wallet["address"] or wallet["kind"].upper()
+    verdict = "adds up" if found.adds_up else "DOES NOT ADD UP"
+    lines = [
+        f"{name} (wallet {wallet['id']}): {verdict}",
+        f"balance {usdc(wallet['balance_micros'])}, its {found.entries} entries leave"
+        f" {usdc(found.sum_micros)}; held {usdc(wallet['held_micros'])},"
+        f" staked {usdc(wallet['open_stake_micros'])}",
+        "",
+        f"{'kind':<12}{'entries':>10}{'in':>22}{'out':>22}",
+    ]
+    lines += [
+        f"{kind:<12}{found.by_kind[kind].entries:>10}{usdc(found.by_kind[kind].in_micros):>22}"
+        f"{usdc(found.by_kind[kind].out_micros):>22}"
+        for kind in sorted(found.by_kind)
+    ]
+    if found.breaks:
+        lines += ["", f"{found.breaks} lines do not start where the one before ended, the first:"]
+        lines += [
+            f"{_as_line(broken.line)}, expected {usdc(broken.expected_after_micros)}"
+            for broken in found.first_breaks
+        ]
+    lines += ["", f"the newest {len(found.newest)}:", *map(_as_line, found.newest)]
+    return "\n".join(lines)
+
+
+def _as_line(line: Line) -> str:
+    return (
+        f"{clock.iso_ms(line.created_at)}  {line.entry_id}  {line.kind:<10}"
+        f" {line.reference:<28}{usdc(line.amount_micros):>20}  -> {usdc(line.balance_after_micros)}"
+    )
 
 
 def _as_text(checks: list[str], report: Report) -> str:
