@@ -1,6 +1,8 @@
-"""Admission of signed bets: each wallet's rate limit and its nonces, one Redis round trip a batch.
+"""Admission of signed bets: each wallet's rate limit and its nonces.
 
-A nonce is claimed for 90 s before the batch and given back when the refusal invites a retry
+The limits are in this process's memory, for there is one writer: when it starts, every wallet has
+its whole burst again. Nonces are in Redis, which must not forget them with us: one round trip a
+batch. One is claimed for 90 s before the batch and given back when the refusal invites a retry
 (429, 503). Any other refusal is remembered in its place, so that the same request sent again is
 answered the same way instead of becoming a bet after its trader was told that it was refused.
 Another request with that nonce is another bet, which its trader signed anew: it has a key of its
@@ -8,49 +10,38 @@ own, or the one would be forgotten for the other.
 The database's UNIQUE (wallet, nonce) has the last word; Redis only spares it the question.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from math import ceil
 from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 import redis
 from django.conf import settings
+from redis.commands.core import DataPersistOptions
 
 from taptrading import clock
 from taptrading.errors import DependencyError, Refusal
 from taptrading.limits import LIMITS
 
-# GCRA: one number a wallet, the time at which its bucket is full again, in microseconds.
-# Each bet's answer is the place of its word (0: none, -1: over the limit), remaining, wait.
-_ADMIT: Final = """
-local now, interval, burst = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local ttl, node, bets = ARGV[4], ARGV[5], cmsgpack.unpack(ARGV[6])
-local call, ceil, floor, max, format = redis.call, math.ceil, math.floor, math.max, string.format
-local answers, words = {}, {}
-for i = 1, #bets, 2 do
-  local rate = 'tap:rate:' .. bets[i]
-  local after = max(tonumber(call('GET', rate) or '0'), now) + interval
-  local spare = burst * interval - (after - now)
-  if spare < 0 then
-    answers[(i + 1) / 2] = {-1, 0, ceil(-spare)}
-  else
-    local px = max(1, ceil((after - now) / 1000))
-    call('SET', rate, format('%.0f', after), 'PX', px)
-    local nonce = 'tap:nonce:' .. bets[i] .. ':' .. bets[i + 1]
-    local word = 0
-    if not call('SET', nonce, node, 'NX', 'PX', ttl) then
-      word = #words + 1
-      words[word] = call('GET', nonce)
-    end
-    answers[(i + 1) / 2] = {word, floor(spare / interval), ceil(after - now)}
+# MSETEX claims all nonces of a batch for half the time that this takes, but only if all are free,
+# and Redis has it since 8.4, Valkey since 9.1.
+_CLAIM: Final = """
+local node, ttl, keys = ARGV[1], ARGV[2], cmsgpack.unpack(ARGV[3])
+local call, taken = redis.call, {}
+for i = 1, #keys do
+  if not call('SET', keys[i], node, 'NX', 'PX', ttl) then
+    taken[#taken + 1] = i
+    taken[#taken + 1] = call('GET', keys[i])
   end
 end
-return {cmsgpack.pack(answers), words}
+return taken
 """
 
 _REFUSED: Final = b"!"
 _PAUSE_US: Final = 500_000
+WALLETS_MAX: Final = 100_000
 _encode: Final = msgspec.msgpack.Encoder().encode
-_decode_answers: Final = msgspec.msgpack.Decoder(list[tuple[int, int, int]]).decode
 _decode: Final = msgspec.msgpack.Decoder(tuple[int, Refusal]).decode
 
 
@@ -67,21 +58,62 @@ class Claim(Protocol):
     def digest(self) -> int: ...
 
 
-def _request(bet: Claim) -> str:
-    return f"{bet.nonce}:{bet.digest:x}"
-
-
 def _key(bet: Claim) -> str:
-    return f"tap:nonce:{bet.wallet_id}:{_request(bet)}"
+    return f"tap:nonce:{bet.wallet_id}:{bet.nonce}:{bet.digest:x}"
 
 
 class Admitted(NamedTuple):
-    """What Redis says of one bet: `refusal` None lets it in. `wait_us` is until the bucket is
+    """What is said of one bet: `refusal` None lets it in. `wait_us` is until the bucket is
     full again, or, when the bet is over the limit, until the next one is admitted."""
 
     refusal: Refusal | None
     remaining: int
     wait_us: int
+
+
+class Buckets:
+    """Each wallet's tokens: it may place `bet_burst` bets at once and gets `bet_rate_per_s` new
+    ones a second.
+
+    GCRA: one number a wallet, the time at which its bucket is full again. A full one needs none.
+    At most `wallets_max` are kept: the one that gave a token longest ago is forgotten first.
+    """
+
+    def __init__(self, wallets_max: int = WALLETS_MAX) -> None:
+        self._wallets_max = wallets_max
+        self._full_at_us: OrderedDict[int, int] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._full_at_us)
+
+    def look(self, bets: Iterable[Claim], now_us: int) -> tuple[list[Admitted], dict[int, int]]:
+        """What each bet in turn is told, and what `keep` has to be told to take these tokens."""
+        interval_us = 1_000_000 / max(LIMITS.bet_rate_per_s, 1)
+        size_us = LIMITS.bet_burst * interval_us
+        answers: list[Admitted] = []
+        full_at_us: dict[int, int] = {}
+        for bet in bets:
+            wallet_id = bet.wallet_id
+            before_us = full_at_us.get(wallet_id) or self._full_at_us.get(wallet_id, 0)
+            after_us = max(before_us, now_us) + interval_us
+            wait_us = after_us - now_us
+            spare_us = size_us - wait_us
+            if spare_us < 0:
+                answers.append(_limited(ceil(-spare_us)))
+            else:
+                full_at_us[wallet_id] = round(after_us)
+                answers.append(Admitted(None, int(spare_us // interval_us), ceil(wait_us)))
+        return answers, full_at_us
+
+    def keep(self, full_at_us: dict[int, int], now_us: int) -> None:
+        buckets = self._full_at_us
+        for wallet_id, at_us in full_at_us.items():
+            buckets[wallet_id] = at_us
+            buckets.move_to_end(wallet_id)
+        while buckets and (
+            len(buckets) > self._wallets_max or next(iter(buckets.values())) <= now_us
+        ):
+            buckets.popitem(last=False)
 
 
 class Nonces:
@@ -92,29 +124,41 @@ class Nonces:
         self._redis = client or redis.Redis.from_url(
             settings.REDIS_URL, socket_timeout=0.5, socket_connect_timeout=0.5
         )
-        self._script = self._redis.register_script(_ADMIT)
+        self._script = self._redis.register_script(_CLAIM)
         self._node = f"node:{node}"
+        self._buckets = Buckets()
+        self._sets_many = True
         self._away_until_us = 0
 
     def admit(self, bets: Sequence[Claim], now_us: int) -> list[Admitted]:
-        """What Redis says of each, in order. Raises DependencyError."""
-        interval_us = 1_000_000 / max(LIMITS.bet_rate_per_s, 1)
-        head = (now_us, interval_us, LIMITS.bet_burst, LIMITS.nonce_ttl_s * 1_000, self._node)
-        # Ids as text: numbers are floating-point ones over there.
-        packed = _encode([part for bet in bets for part in (str(bet.wallet_id), _request(bet))])
-        answers, words = self._ask(lambda: self._script(args=[*head, packed]))
-        return [
-            self._admitted(bet, words[word - 1], remaining, wait_us)
-            if word > 0
-            else Admitted(_limited(wait_us) if word else None, remaining, wait_us)
-            for bet, (word, remaining, wait_us) in zip(bets, _decode_answers(answers), strict=True)
-        ]
+        """What there is to say of each, in order. Raises DependencyError, with no token taken."""
+        answers, full_at_us = self._buckets.look(bets, now_us)
+        within = [place for place, answer in enumerate(answers) if answer.refusal is None]
+        words = self._ask(lambda: self._claim([_key(bets[place]) for place in within]))
+        self._buckets.keep(full_at_us, now_us)
+        for claimed, word in words:
+            # Another word is ours from before a crash, or another node's: the database knows.
+            if word.startswith(_REFUSED):
+                place = within[claimed - 1]
+                before = _remembered(word[1:], bets[place])
+                answers[place] = answers[place]._replace(refusal=before)
+        return answers
 
-    def _admitted(self, bet: Claim, word: bytes, remaining: int, wait_us: int) -> Admitted:
-        if word.startswith(_REFUSED):
-            return Admitted(_remembered(word[1:], bet), remaining, wait_us)
-        # Ours from before a crash, or another node's: the database knows.
-        return Admitted(None, remaining, wait_us)
+    def _claim(self, keys: list[str]) -> list[tuple[int, bytes]]:
+        """Claim the nonces that are free. Of the others, the place, from 1, and what stands
+        there."""
+        ttl_ms = LIMITS.nonce_ttl_s * 1_000
+        if keys and self._sets_many:
+            claims = dict.fromkeys(keys, self._node)
+            try:
+                if self._redis.msetex(claims, DataPersistOptions.NX, px=ttl_ms):
+                    return []
+            except redis.ResponseError as error:
+                if "unknown command" not in str(error):
+                    raise
+                self._sets_many = False
+        found = self._script(args=[self._node, ttl_ms, _encode(keys)])
+        return list(zip(found[::2], found[1::2], strict=True))
 
     def settle(self, give_back: Iterable[Claim], refused: Iterable[tuple[Claim, Refusal]]) -> None:
         """After the batch: free these nonces, remember those refusals. Never raises: what is not
@@ -141,8 +185,9 @@ class Nonces:
             raise DependencyError(f"Redis is away: {error}") from error
 
 
-def _limited(wait_us: int) -> Refusal:
-    return Refusal("rate_limited", {"retry_after_ms": -(-wait_us // 1_000)})
+def _limited(wait_us: int) -> Admitted:
+    detail = {"retry_after_ms": -(-wait_us // 1_000)}
+    return Admitted(Refusal("rate_limited", detail), 0, wait_us)
 
 
 def _remembered(stored: bytes, bet: Claim) -> Refusal | None:
