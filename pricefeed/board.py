@@ -99,9 +99,15 @@ class Board:
         age_ms = self.age_ms(now_ms)
         if self.breaker(now_ms) == OPEN:
             return Refusal("breaker_open", {"reason": self._reason(now_ms), "age_ms": age_ms})
-        if age_ms is None or age_ms > LIMITS.quote_age_ms:
+        if age_ms is None or age_ms > LIMITS.quote_age_ms or self._is_ahead(now_ms):
             return Refusal("price_stale", {"age_ms": age_ms})
         return None
+
+    def _is_ahead(self, now_ms: int) -> bool:
+        """Whether a bet of this instant could be priced by a tick that everybody has seen: the
+        feed's time goes on when a clock is set back."""
+        ahead_ms = 0 if self.tick is None else self.tick.at_ms - now_ms
+        return ahead_ms > 0 and ahead_ms >= LIMITS.pricing_delay_ms
 
     def price_json(self, now_ms: int) -> dict[str, object] | None:
         """The contract's price; None before the first tick."""

@@ -48,6 +48,16 @@ def test_judge_board_when_the_feed_fell_silent_then_age_speaks(
     assert (refusal.code if refusal else None) == code
 
 
+@pytest.mark.parametrize(
+    ("ahead_ms", "code"), [(0, None), (249, None), (250, "price_stale"), (60_000, "price_stale")]
+)
+def test_judge_board_when_the_clock_was_set_back_then_no_bet_on_a_price_that_was_seen(
+    ahead_ms: int, code: str | None
+) -> None:
+    refusal = told().refusal(AT_MS - ahead_ms)
+    assert (refusal.code if refusal else None) == code
+
+
 def test_judge_board_when_published_open_then_a_fresh_tick_does_not_close_it() -> None:
     assert told("open").breaker(AT_MS) == "open"
 
