@@ -5,7 +5,7 @@ pays from the stored row, in bounded batches. Running any of it twice changes no
 """
 
 from collections.abc import Iterator
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, NamedTuple
 
 import msgspec
 
@@ -27,6 +27,10 @@ _LOAD: Final = (
     f"SELECT wallet_id, house_id, {FACTS} FROM bets_bet"  # noqa: S608
     " WHERE column_start = %s AND taken_low_cents IS NOT NULL AND resolved_at IS NULL"
     " AND status = 'confirmed' ORDER BY id LIMIT %s"
+)
+_LOAD_DECISIONS: Final = (
+    "SELECT column_start, reason, low_cents, high_cents FROM bets_settlement"
+    " WHERE column_start IN (SELECT value FROM json_each(%s))"
 )
 _UPDATE: Final = (
     "UPDATE bets_bet SET status = %s, reason = %s, payout_micros = %s, resolved_at = %s,"
@@ -82,6 +86,14 @@ def decide_command(decision: ColumnDecision) -> DecideColumn:
     )
 
 
+class Decision(NamedTuple):
+    """What payment goes by: the range of the path, or, without one, why there is none."""
+
+    reason: str
+    low_cents: int | None
+    high_cents: int | None
+
+
 class SettlementHandler:
     commands = (DecideColumn, SettleBets)
 
@@ -110,13 +122,14 @@ class SettlementWork:
         columns = {
             c.column_start for c in self._commands if isinstance(c, DecideColumn | SettleBets)
         }
-        self._decisions = Settlement.objects.in_bulk(columns)
+        book.cursor.execute(_LOAD_DECISIONS, [msgspec.json.encode(list(columns)).decode()])
+        self._decisions = {row[0]: Decision(*row[1:]) for row in book.cursor.fetchall()}
         self._bets = {
             c.column_start: self._confirmed(c.column_start)
             for c in self._commands
             if isinstance(c, SettleBets)
         }
-        book.load({wallet_id for rows in self._bets.values() for wallet_id, *_ in rows})
+        book.load({row[0] for rows in self._bets.values() for row in rows})
         self._liabilities = Liabilities(book)
 
     def _confirmed(self, column_start: int) -> list[tuple[Any, ...]]:
@@ -133,9 +146,10 @@ class SettlementWork:
     def _decide_column(self, command: DecideColumn) -> Outcome:
         if command.column_start not in self._decisions:
             fields = {name: getattr(command, name) for name in command.__struct_fields__}
-            decision = Settlement(**fields, decided_at=clock.from_us(self._book.now_us))
-            self._decisions[command.column_start] = decision
-            self._new.append(decision)
+            self._new.append(Settlement(**fields, decided_at=clock.from_us(self._book.now_us)))
+            self._decisions[command.column_start] = Decision(
+                command.reason, command.low_cents, command.high_cents
+            )
         return Done(command.column_start)
 
     def _settle(self, command: SettleBets) -> Outcome:
@@ -147,7 +161,7 @@ class SettlementWork:
             self._resolve(row, decision)
         return Settled(len(rows))
 
-    def _resolve(self, row: tuple[Any, ...], decision: Settlement) -> None:
+    def _resolve(self, row: tuple[Any, ...], decision: Decision) -> None:
         """Pay one bet by the stored decision."""
         wallet_id, house_id, bet_id, _, *cell, min_rate, rate_bps, _, nonce, at, priced, _, _ = row
         column_start, low_cents, high_cents, stake = cell
