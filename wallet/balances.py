@@ -56,7 +56,8 @@ def everything() -> Iterator[Notice]:
 
 async def store(client: "redis.asyncio.Redis", payload: bytes) -> None:
     """Raises redis.RedisError."""
-    await client.hset(KEY, mapping={str(key): value for key, value in _decode(payload).items()})
+    # Bytes, for the client takes half as long again to encode anything else.
+    await client.hset(KEY, mapping={b"%d" % k: b"%d" % v for k, v in _decode(payload).items()})
 
 
 async def is_missing(client: "redis.asyncio.Redis") -> bool:
