@@ -150,8 +150,8 @@ def ask_writer(running: Stack, commands: Sequence[Any]) -> Iterator[list[Any]]:
             yield from msgspec.msgpack.decode(answer)[1]
 
 
-def database(running: Stack) -> Any:
-    return sqlite3.connect(running.folder / "data" / "taptrading.sqlite3", timeout=30)
+def database(running: Stack, file: str = "taptrading.sqlite3") -> Any:
+    return sqlite3.connect(running.folder / "data" / file, timeout=30)
 
 
 # When.

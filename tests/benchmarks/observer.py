@@ -61,8 +61,9 @@ def confirmed_after_ms(running: Stack, heard: Path, sent: Sent) -> list[float]:
         bet_id, at_us = map(int, line.split())
         if at_us >= sent.start_us:
             arrived[bet_id] = at_us
+    with database(running, "prices.sqlite3") as prices:
+        ticks = dict(prices.execute("SELECT seq, at FROM pricefeed_tick"))
     with database(running) as connection:
-        ticks = dict(connection.execute("SELECT seq, at FROM pricefeed_tick"))
         found = []
         for bet_id, at_us in arrived.items():
             row = connection.execute(

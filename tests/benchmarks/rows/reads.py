@@ -97,13 +97,14 @@ def _fill(folder: Path, bets: int) -> dict[str, str]:
     """A past with one trader who is signed in; the resources to ask for, by name."""
     path = history.migrated(folder)
     history.write(path, bets, history.some_addresses(WALLETS))
+    with closing(sqlite3.connect(path.with_name("prices.sqlite3"))) as prices:
+        _record_ticks(prices)
     with closing(sqlite3.connect(path)) as database:
         (wallet_id,) = database.execute(
             "SELECT min(id) FROM wallet_wallet WHERE kind = 'player'"
         ).fetchone()
         _sign_in(database, wallet_id)
         _fill_lists(database, wallet_id)
-        _record_ticks(database)
         bet_id, digits = database.execute(
             "SELECT id, nonce FROM bets_bet WHERE wallet_id = ? LIMIT 1", [wallet_id]
         ).fetchone()
