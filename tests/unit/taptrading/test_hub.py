@@ -1,10 +1,12 @@
 """The hub without a transport: topics, frames and the numbers that betray a loss."""
 
+import asyncio
 from typing import Any
 
 import pytest
 from redis.exceptions import ConnectionError as RedisDown
 
+from taptrading import hub as hub_module
 from taptrading import sender
 from taptrading.hub import Hub, frame_tail
 from taptrading.sender import BEACON
@@ -184,3 +186,55 @@ async def test_publish_when_the_layer_comes_back_goes_on_counting(
     assert await hub.publish("feed", b"")
     # The number tells receivers that one is missing.
     assert [m["number"] for m in layer.messages] == [2]
+
+
+class StumblingLayer(FakeLayer):
+    """Is flushed while the first channel is being made, as when the server dies just then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.channels: set[str] = set()
+        self.flushed = asyncio.Event()
+        self.joined = asyncio.Event()
+        self.made = 0
+
+    async def new_channel(self) -> str:
+        self.made += 1
+        name = f"channel-{self.made}"
+        self.channels.add(name)
+        if self.made == 1:
+            await self.flushed.wait()
+        return name
+
+    async def flush(self) -> None:
+        self.channels.clear()
+        self.flushed.set()
+        await asyncio.sleep(0.01)
+
+    async def group_add(self, group: str, channel: str) -> None:
+        if channel not in self.channels:
+            raise RuntimeError("You can only call group_add() on channels that exist in-process.")
+        self.joined.set()
+
+    async def receive(self, channel: str) -> Any:
+        await asyncio.Event().wait()
+
+
+async def test_run_when_its_channel_is_flushed_before_it_joined_then_it_tries_again(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer = StumblingLayer()
+    for module in (hub_module, sender):
+        monkeypatch.setattr(module, "get_channel_layer", lambda: layer)
+    monkeypatch.setattr(hub_module, "BEACON_S", 0.001)
+    monkeypatch.setattr(hub_module, "RETRY_S", 0.001)
+    running = asyncio.create_task(hub.run())
+    try:
+        async with asyncio.timeout(10):
+            joining = asyncio.create_task(layer.joined.wait())
+            await asyncio.wait({running, joining}, return_when=asyncio.FIRST_COMPLETED)
+        assert layer.joined.is_set(), running
+    finally:
+        running.cancel()
+        joining.cancel()
+        await asyncio.gather(running, joining, return_exceptions=True)
