@@ -18,7 +18,7 @@ DEV_STAMP := $(VENV)/.dev-$(call hash_of,requirements/dev.txt requirements/run.t
 FIGURES := var/bench
 SCALE ?= normal
 
-.PHONY: run test lint pytest bench bench-ratios clean
+.PHONY: run test lint pytest bench bench-ratios simulate clean
 .DELETE_ON_ERROR:
 
 run: $(RUN_STAMP)
@@ -50,6 +50,13 @@ bench-ratios: $(DEV_STAMP)
 bench-%: $(DEV_STAMP)
 	@mkdir -p $(FIGURES)
 	$(VENV)/bin/python -m tests.benchmarks $* --scale $(SCALE) --json $(FIGURES)/$*.json
+
+# Simulated histories of the money path under faults: SEEDS of them, or SEED alone, once more.
+SEEDS ?= 1000
+SECONDS ?= 15
+
+simulate: $(DEV_STAMP)
+	$(VENV)/bin/python -m tests.simulation --seconds $(SECONDS) $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage* htmlcov
