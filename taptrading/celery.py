@@ -11,6 +11,8 @@ from celery import Celery
 from celery.schedules import crontab
 from celery.signals import setup_logging
 
+from taptrading.watch import Watch
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "taptrading.settings")
 
 app = Celery("taptrading", set_as_current=True)
@@ -36,6 +38,7 @@ app.conf.update(
     beat_max_loop_interval=5,
 )
 app.autodiscover_tasks()
+app.steps["worker"].add(Watch)
 
 app.conf.beat_schedule = {
     # A beat that nobody took in five seconds is worth nothing: the next one does its work.
