@@ -103,8 +103,7 @@ def check(connection: Any, history: History) -> list[str]:
         for key, *row in connection.execute(question):
             rows[key].append(Row(*row))
         wrong += _compare(kind, asked[kind], rows, others)
-    wrong += [f"{what}: {count}" for what, count in _entries(connection)]
-    return wrong
+    return wrong + never_found(connection)
 
 
 def _compare(
@@ -173,6 +172,7 @@ _NEVER: Final = {
 }
 
 
-def _entries(connection: Any) -> list[tuple[str, int]]:
+def never_found(connection: Any) -> list[str]:
+    """What should never be there, and is."""
     found = [(what, connection.execute(sql).fetchone()[0]) for what, sql in _NEVER.items()]
-    return [(what, count) for what, count in found if count]
+    return [f"{what}: {count}" for what, count in found if count]
