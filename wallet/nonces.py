@@ -41,6 +41,7 @@ return taken
 _REFUSED: Final = b"!"
 _PAUSE_US: Final = 500_000
 WALLETS_MAX: Final = 100_000
+UNTOLD_MAX: Final = 10_000
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(tuple[int, Refusal]).decode
 
@@ -129,6 +130,8 @@ class Nonces:
         self._buckets = Buckets()
         self._sets_many = True
         self._away_until_us = 0
+        # Refusals that Redis could not be told of yet: it went away during their batch.
+        self._untold: dict[str, bytes] = {}
 
     def admit(self, bets: Sequence[Claim], now_us: int) -> list[Admitted]:
         """What there is to say of each, in order. Raises DependencyError, with no token taken."""
@@ -142,7 +145,19 @@ class Nonces:
                 place = within[claimed - 1]
                 before = _remembered(word[1:], bets[place])
                 answers[place] = answers[place]._replace(refusal=before)
+        if self._untold:
+            self._remember_untold(bets, within, answers)
         return answers
+
+    def _remember_untold(
+        self, bets: Sequence[Claim], within: list[int], answers: list[Admitted]
+    ) -> None:
+        for place in within:
+            word = self._untold.get(_key(bets[place]))
+            if word is not None:
+                before = _remembered(word[1:], bets[place])
+                answers[place] = answers[place]._replace(refusal=before)
+        self.settle([], [])
 
     def _claim(self, keys: list[str]) -> list[tuple[int, bytes]]:
         """Claim the nonces that are free. Of the others, the place, from 1, and what stands
@@ -162,18 +177,23 @@ class Nonces:
 
     def settle(self, give_back: Iterable[Claim], refused: Iterable[tuple[Claim, Refusal]]) -> None:
         """After the batch: free these nonces, remember those refusals. Never raises: what is not
-        given back expires by itself."""
+        given back expires by itself, and refusals that Redis does not take are told it again."""
         ttl_ms = LIMITS.nonce_ttl_s * 1_000
         pipeline = self._redis.pipeline(transaction=False)
         for bet in give_back:
             pipeline.delete(_key(bet))
+        words = dict(self._untold)
         for bet, refusal in refused:
-            pipeline.set(_key(bet), _REFUSED + _encode((bet.digest, refusal)), px=ttl_ms)
+            words[_key(bet)] = _REFUSED + _encode((bet.digest, refusal))
+        for key, word in words.items():
+            pipeline.set(key, word, px=ttl_ms)
         if len(pipeline):
             try:
                 self._ask(pipeline.execute)
             except DependencyError:
-                return
+                self._untold = dict(list(words.items())[-UNTOLD_MAX:])
+            else:
+                self._untold = {}
 
     def _ask(self, question: Any) -> Any:
         if clock.monotonic_us() < self._away_until_us:

@@ -218,6 +218,24 @@ def test_server_that_answers_with_another_error_is_a_dependency_too(
     assert (admitted.refusal, admitted.remaining) == (None, 19)
 
 
+def test_refusal_is_remembered_though_the_server_went_away_during_its_batch(
+    server: Valkey, now: ManualClock
+) -> None:
+    client = redis.Redis.from_url(server.url, retry=None)
+    nonces, refused = Nonces(client), bet(7)
+    nonces.admit([refused], now.us)
+    server.stop()
+    try:
+        nonces.settle([], [(refused, Refusal("rate_moved"))])
+    finally:
+        server.start()
+    now.advance(0.5)
+    for asked in (nonces, Nonces(client)):  # from memory, and then it is in Redis too
+        (again,) = asked.admit([refused], now.us)
+        assert again.refusal is not None
+        assert again.refusal.code == "rate_moved"
+
+
 def test_bet_over_the_limit_is_told_that_the_server_is_away(
     server: Valkey, now: ManualClock
 ) -> None:
