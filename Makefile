@@ -18,7 +18,7 @@ DEV_STAMP := $(VENV)/.dev-$(call hash_of,requirements/dev.txt requirements/run.t
 FIGURES := var/bench
 SCALE ?= normal
 
-.PHONY: run test lint pytest bench bench-ratios simulate clean
+.PHONY: run test lint pytest bench bench-ratios simulate bank exactly-once clean
 .DELETE_ON_ERROR:
 
 run: $(RUN_STAMP)
@@ -57,6 +57,19 @@ SECONDS ?= 15
 
 simulate: $(DEV_STAMP)
 	$(VENV)/bin/python -m tests.simulation --seconds $(SECONDS) $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
+
+# Clients that move money while parts of the platform die; SEED plays the same mix again.
+WALLETS ?= 8
+OPERATIONS ?= 100000
+ATTEMPTS ?= 100000
+
+bank: $(DEV_STAMP)
+	$(VENV)/bin/python -m tests.bank --wallets $(WALLETS) --operations $(OPERATIONS) $(if $(SEED),--seed $(SEED))
+
+# Each request sent again and again; then more bets at once than the money covers.
+exactly-once: $(DEV_STAMP)
+	$(VENV)/bin/python -m tests.bank.exactly_once --attempts $(ATTEMPTS) $(if $(SEED),--seed $(SEED))
+	$(VENV)/bin/python -m tests.bank.double_spend $(if $(SEED),--seed $(SEED))
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage* htmlcov

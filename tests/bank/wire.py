@@ -152,6 +152,8 @@ class Line:
             raise Lost("no answer in time") from None
         finally:
             self._waiting.pop(number, None)
+            if not future.cancel() and not future.cancelled():
+                future.exception()  # heard, whatever else went wrong
 
     async def _connected(self) -> ClientConnection:
         async with self._opening:
