@@ -62,11 +62,12 @@ class Settled(msgspec.Struct, array_like=True, frozen=True, tag="settled"):
 
 
 class SettleBets(Command, frozen=True, tag="settle_bets"):
-    """Resolve up to `settle_batch` confirmed bets of a decided column."""
+    """Resolve up to `at_once` confirmed bets of a decided column, `settle_batch` if it is 0."""
 
     outcomes: ClassVar[Any] = Settled | Refusal
     background: ClassVar[bool] = True
     column_start: int
+    at_once: int = 0
 
 
 def decide_command(decision: ColumnDecision) -> DecideColumn:
@@ -125,15 +126,15 @@ class SettlementWork:
         book.cursor.execute(_LOAD_DECISIONS, [msgspec.json.encode(list(columns)).decode()])
         self._decisions = {row[0]: Decision(*row[1:]) for row in book.cursor.fetchall()}
         self._bets = {
-            c.column_start: self._confirmed(c.column_start)
+            c.column_start: self._confirmed(c.column_start, c.at_once or LIMITS.settle_batch)
             for c in self._commands
             if isinstance(c, SettleBets)
         }
         book.load({row[0] for rows in self._bets.values() for row in rows})
         self._liabilities = Liabilities(book)
 
-    def _confirmed(self, column_start: int) -> list[tuple[Any, ...]]:
-        self._book.cursor.execute(_LOAD, [column_start, LIMITS.settle_batch])
+    def _confirmed(self, column_start: int, at_once: int) -> list[tuple[Any, ...]]:
+        self._book.cursor.execute(_LOAD, [column_start, min(at_once, LIMITS.settle_most)])
         rows: list[tuple[Any, ...]] = self._book.cursor.fetchall()
         return rows
 

@@ -21,6 +21,7 @@ from wallet import link
 log = logging.getLogger(__name__)
 
 SPREAD_S: Final = 3.0
+BATCHES: Final = 100
 PAUSE_AT_MOST: Final = 2  # times as long as the batch took
 
 
@@ -63,16 +64,23 @@ def _decision(column_start: int) -> resolution.ColumnDecision | None:
 def _pay(column_start: int) -> int:
     """Resolve the column's bets, batch by batch."""
     paid = 0
-    batches = -(-_open(column_start).count() // LIMITS.settle_batch)
+    bets = _open(column_start).count()
+    at_once = batch_of(bets)
     while _open(column_start).filter(status=Bet.Status.CONFIRMED).exists():
         started = time.monotonic()
-        outcome = link.call(SettleBets(column_start))
+        outcome = link.call(SettleBets(column_start, at_once))
         if not isinstance(outcome, Settled):
             log.warning("column %d: %s", column_start, outcome.sentence)
             break
         paid += outcome.bets
-        time.sleep(pause_s(time.monotonic() - started, batches))
+        time.sleep(pause_s(time.monotonic() - started, -(-bets // at_once)))
     return paid
+
+
+def batch_of(bets: int) -> int:
+    """Small batches leave the traders' between them little to wait for; for a huge column they
+    would take too long in all."""
+    return min(max(bets // BATCHES, LIMITS.settle_batch), LIMITS.settle_most)
 
 
 def pause_s(took_s: float, batches: int) -> float:

@@ -73,6 +73,7 @@ class Limits:
     writer_batch: int = 500
     writer_batch_ms: int = 3_000
     settle_batch: int = 250
+    settle_most: int = 1_000
     price_batch: int = 2_000
     frame_bytes: int = 16 * MIB
 

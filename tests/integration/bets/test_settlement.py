@@ -206,8 +206,10 @@ def test_large_column_is_settled_in_bounded_batches(
     bet = Bet.objects.filter(status="confirmed").first()
     assert bet is not None
     run_column(now, feed_board, bet, PRICE_CENTS)
-    limits = type(LIMITS)(settle_batch=3)
-    monkeypatch.setattr("bets.settlement.LIMITS", limits)
+    limits = type(LIMITS)(settle_batch=1, settle_most=3)
+    for module in ("settlement", "tasks"):
+        monkeypatch.setattr(f"bets.{module}.LIMITS", limits)
+    monkeypatch.setattr(tasks, "BATCHES", 1)  # one would do, if it might be as large as it likes
     seen: list[int] = []
     real = writer.call
 

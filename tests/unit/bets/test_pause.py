@@ -2,7 +2,7 @@
 
 import pytest
 
-from bets.tasks import PAUSE_AT_MOST, SPREAD_S, pause_s
+from bets.tasks import PAUSE_AT_MOST, SPREAD_S, batch_of, pause_s
 
 
 @pytest.mark.parametrize(
@@ -21,3 +21,11 @@ def test_pause_then_the_column_is_paid_in_time(took_s: float, batches: int, paus
     if took_s * batches <= SPREAD_S:
         assert (took_s + pause_s(took_s, batches)) * batches <= SPREAD_S + 1e-9
     assert pause_s(took_s, batches) <= PAUSE_AT_MOST * took_s
+
+
+@pytest.mark.parametrize(
+    ("bets", "at_once"),
+    [(0, 250), (1, 250), (15_000, 250), (40_000, 400), (100_000, 1_000), (10**7, 1_000)],
+)
+def test_batch_then_large_columns_are_paid_in_larger_ones(bets: int, at_once: int) -> None:
+    assert batch_of(bets) == at_once
