@@ -143,7 +143,7 @@ class Audit:
         # What was said to whom.
         self.accepted: dict[int, tuple[PlaceBet, PlaceOutcome]] = {}
         self._refused_for_good: set[tuple[int, str, int]] = set()
-        self._absent_for_good: set[Key] = set()
+        self._absent_for_good: dict[Key, int] = {}  # with which timestamp
         self._emitted: list[tuple[Command, Any]] = []
         self._before: set[int] = set()
         # True times (no clock's) at which ticks were recorded and requests were signed.
@@ -269,7 +269,7 @@ class Audit:
         with self._looking():
             found = _rows("SELECT id FROM bets_bet WHERE wallet_id = %s AND nonce = %s", *key)
         if not found and self._world.wall_us > (timestamp + BY_NONCE_FINAL_S) * S:
-            self._absent_for_good.add(key)
+            self._absent_for_good[key] = max(timestamp, self._absent_for_good.get(key, 0))
         return found[0][0] if found else None
 
     def ticks_recorded(self) -> None:
@@ -407,7 +407,8 @@ class Audit:
         others.append(row.id)
         wallet, _, amount, _ = self._stakes.get(row.id, (0, 0, 0, 0))
         self.check((wallet, amount) == (row.wallet_id, row.stake_micros), "a bet's stake", row)
-        self.check(key not in self._absent_for_good or self.clock_was_set_back, "404 final", row)
+        absent = row.timestamp <= self._absent_for_good.get(key, 0)
+        self.check(not absent or self.clock_was_set_back, "by-nonce's 404 is final", row)
         first = column_of(row.accepted_at) + LIMITS.locked_columns * LIMITS.column_s
         self.check(row.column_start >= first, "no bet on a locked column", row)
 

@@ -50,6 +50,8 @@ class History:
         self.platform = Platform(world, self.storage, self.network, self.store, self.audit)
         self.house_micros = world.random.choice((2_000, 20_000, 500_000)) * USDC
         self.traders = [Trader(self, number) for number in range(_TRADERS)]
+        # Places of the open columns that are bet on: the nearer, the sooner it all is over.
+        self.columns = (0, 0, 0, 1, 1, 2, 3) if world.chance(0.25) else (0, 0, 0, 1)
         self.operators = Operators(self)
         self._is_well = False
 

@@ -132,14 +132,9 @@ class Pipeline:
 
     def execute(self) -> list[Any]:
         store = self._store
-        try:
-            store._reach()
-        except redis.ConnectionError:
-            store.forgot += 1
-            raise
+        store._reach()
         if store.on and store.world.chance(store.lost_answer):
             store.world.fault("Redis' pipeline cut")
-            store.forgot += 1
             for change in self._changes[: store.world.random.randrange(len(self._changes) + 1)]:
                 change()
             raise redis.ConnectionError("simulated: cut")

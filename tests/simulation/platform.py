@@ -66,6 +66,7 @@ class WriterProcess(Process):
         self.platform = platform
         self.on_death: list[Deed] = []
         self.server: WriterServer | None = None
+        self.nonces: Nonces | None = None
         self.board = Board()
         self._wake: Told | None = None
         self._rests = 0
@@ -103,7 +104,7 @@ class WriterProcess(Process):
             state = None
         if state is not None:
             self.board.receive(state)
-        nonces = Nonces(platform.store)  # type: ignore[arg-type]
+        self.nonces = nonces = Nonces(platform.store)  # type: ignore[arg-type]
         handlers = [TransferHandler(), KeyHandler(), *game_handlers(nonces, self.board)]
         self.server = server = WriterServer(Writer(handlers), Path("simulated"), _no_publish)
         server.tell(events.Notice(events.KIND, events.encode(server._epoch, 0, [])))
@@ -166,6 +167,8 @@ class WriterProcess(Process):
         self.died = True
 
     def ended(self) -> None:
+        if self.nonces is not None and self.nonces._untold:
+            self.platform.store.forgot += 1  # refusals that only this process knew
         self.platform.storage.crash()
         self.platform.audit.end_batch()
         lost, self.on_death = self.on_death, []

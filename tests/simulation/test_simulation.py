@@ -15,7 +15,7 @@ from tests.simulation.history import run
 
 SEEDS = 200
 PARTS = 5
-LENGTH_S = 4
+LENGTH_S = 3
 # How many seeds a planted defect may live through.
 SEEDS_OF_A_BUG = 60
 

@@ -87,9 +87,13 @@ class Trader:
             self.send(self._random.choice(self.sent[-12:]))
 
     def reuse_nonce(self) -> None:
-        """The same nonce for another bet."""
+        """The same nonce for another bet, and then perhaps the first one again."""
         if self.sent:
-            self.send(self._signed(self._random.choice(self.sent[-6:]).request.nonce))
+            first = self._random.choice(self.sent[-6:])
+            self.send(self._signed(first.request.nonce))
+            if self._world.chance(0.5):
+                later_us = self._random.randrange(200 * MS, 3 * S)
+                self._world.after(later_us, f"{self.name} again", lambda: self.send(first))
 
     def ask_by_nonce(self) -> None:
         if self.sent:
@@ -182,7 +186,7 @@ class Trader:
         quotes.refresh(entry.board.tick)
         cents = quotes.tick.price_cents if quotes.tick else 9_500_500
         columns = open_columns(self._world.wall_us)
-        column = columns[self._random.choice((0, 0, 0, 1, 1, 2, 3))]
+        column = columns[self._random.choice(self._history.columns)]
         if self._world.chance(0.02):
             column += self._random.choice((-10, -5, 120, 1))
         low = band_low(cents) + 1_000 * self._random.choice((-3, -2, -1, 0, 1, 2, 3))
@@ -374,7 +378,7 @@ def begin(history: "History") -> None:
     link.call(FundHouse(history.house_micros, "start"))
     for number, trader in enumerate(history.traders):
         trader.wallet_id = link.call(OpenWallet(trader.address)).id
-        amount = history.world.random.randrange(40, 400) * USDC
+        amount = history.world.random.randrange(20, 300) * USDC
         if number == 0:
             deposits.request(trader.wallet_id, amount)
         else:  # as somebody who sends money without a word
