@@ -40,8 +40,11 @@ class Liabilities:
         self._shares_of = -1
         self._shares = (0, 0, 0, 0)
 
-    def take(self, column_start: int, low_cents: int, payout_micros: int) -> bool:
-        """Promise this payout on the cell, if there is room for it."""
+    def take(
+        self, column_start: int, low_cents: int, payout_micros: int, refundable_micros: int
+    ) -> bool:
+        """Promise this payout on the cell, if there is room for it, and the house could pay all
+        that it has promised even after giving back the stakes of bets that are not priced yet."""
         house = self._book.house.balance_micros
         if house != self._shares_of:
             self._shares_of, self._shares = house, liability_shares(house)
@@ -53,7 +56,7 @@ class Liabilities:
             payout_micros > of_bet
             or in_cell > of_cell
             or in_column > of_column
-            or self._open + payout_micros > of_all
+            or self._open + payout_micros > min(of_all, house - refundable_micros)
         ):
             return False
         self._cells[cell] = in_cell

@@ -5,7 +5,7 @@ The ticks that count are the recorded ones, read from the database; a message on
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Final, NamedTuple
 
 from django.db import connection
@@ -78,12 +78,14 @@ class Unpriced:
         self._board = board
         self._bets: deque[Waiting] = deque(_waiting())
         self._looked_us = 0
+        self.stakes_micros = _stakes(self._bets)
 
     def __len__(self) -> int:
         return len(self._bets)
 
-    def add(self, bets: Iterable[Waiting]) -> None:
+    def add(self, bets: Sequence[Waiting]) -> None:
         self._bets.extend(bets)
+        self.stakes_micros += _stakes(bets)
 
     def take_due(self, now_us: int) -> PriceBets | None:
         """The bets whose tick is known, or will not come any more, up to `price_batch`."""
@@ -99,6 +101,7 @@ class Unpriced:
             while self._bets and len(bets) < LIMITS.price_batch and self._is_late(now_us):
                 bets.append(self._bets.popleft())
                 ticks.append(None)
+        self.stakes_micros -= _stakes(bets)
         return PriceBets(bets, ticks) if bets else None
 
     def _worth_a_look(self, now_us: int) -> bool:
@@ -127,6 +130,11 @@ class Unpriced:
     def back(self, command: PriceBets) -> None:
         """Its batch was refused: price these bets again."""
         self._bets.extendleft(reversed(command.bets))
+        self.stakes_micros += _stakes(command.bets)
+
+
+def _stakes(bets: Iterable[Waiting]) -> int:
+    return sum(bet.facts[_STAKE] for bet in bets)
 
 
 def _waiting() -> list[Waiting]:
@@ -180,6 +188,8 @@ class PricingWork:
         book.load({bet.wallet_id for bet in bets})
         self._liabilities = Liabilities(book)
         self._caps = Caps(book, {bet.key_id for bet in bets if bet.key_id})
+        # Stakes that the house may have to give back, which promise nobody else's payout.
+        self._refundable_micros = self._unpriced.stakes_micros + _stakes(bets)
 
     def decide(self, command: Command) -> Outcome:
         """How many bets it priced."""
@@ -191,13 +201,14 @@ class PricingWork:
 
     def _price(self, bet: Waiting, tick: TickRecord | None, rate_bps: int) -> None:
         _, _, column_start, low_cents, _, stake, min_rate_bps, *_ = bet.facts
+        self._refundable_micros -= stake
         if tick is None:
             self._reject(bet, "price_stale", None)
         elif rate_bps == 0 or rate_bps < min_rate_bps:
             self._reject(bet, "rate_moved", tick)
         else:
             payout = payout_micros(stake, rate_bps)
-            if self._liabilities.take(column_start, low_cents, payout):
+            if self._liabilities.take(column_start, low_cents, payout, self._refundable_micros):
                 self._confirm(bet, tick, rate_bps)
             else:
                 self._reject(bet, "limit_reached", tick)

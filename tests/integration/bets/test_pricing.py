@@ -2,7 +2,7 @@
 
 import pytest
 
-from bets import rates
+from bets import liabilities, rates
 from bets.grid import Cell
 from bets.models import Bet, CellExposure
 from bets.pricing import Unpriced
@@ -171,6 +171,33 @@ def test_limit_reached_is_decided_in_order_of_acceptance(
     ] * (4 - fitting)
     assert Bet.objects.filter(reason="limit_reached").count() == 4 - fitting
     assert CellExposure.objects.get().liability_micros == fitting * payout
+
+
+def test_stakes_that_may_have_to_be_given_back_promise_no_payout(
+    writer: InProcessLink,
+    now: ManualClock,
+    feed_board: Board,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A house of 10 USDC that may promise all it has, and a stake of 100 that comes and goes."""
+    monkeypatch.setattr(liabilities, "liability_shares", lambda house: (house,) * 4)
+    factories.funded_house(writer, usdc=10)
+    factories.tick(feed_board)
+    small, large = factories.funded_wallet(writer), factories.funded_wallet(writer)
+    far = PRICE_CENTS // 1_000 * 1_000 + 7_000
+    bet = place(writer, small, low_cents=far, high_cents=far + 1_000)
+    now.advance(0.3)
+    unpriced = place(writer, large, stake_micros=100 * USDC)
+    tick = factories.tick(feed_board)
+    assert rate_at(tick, bet) > 40_000  # more than what the house has of its own
+    writer.run_due()
+    bet.refresh_from_db()
+    assert (bet.status, bet.reason) == ("rejected", "limit_reached")
+    now.advance(3)
+    writer.run_due()
+    unpriced.refresh_from_db()
+    assert unpriced.status == "rejected"
+    assert Wallet.objects.get(pk=HOUSE).balance_micros == 10 * USDC
 
 
 def test_refused_batch_is_priced_again_by_the_same_tick(
