@@ -6,6 +6,7 @@ and writer are killed and Redis is emptied. It is done once, and every answer sa
 
 import argparse
 import asyncio
+import contextlib
 import random
 import secrets
 import time
@@ -28,6 +29,7 @@ FAULTS: Final = (("kill", "web"), ("kill", "writer"), ("flush", "valkey"))
 LINES: Final = 8
 CASES_AT_ONCE: Final = 6
 WALLETS: Final = 24
+SENT_TRIES: Final = 100
 COPIES: Final = (2, 50)
 # Refusals that stand after the nonce in the order of precedence: who is told one has no bet.
 FINAL: Final = frozenset(
@@ -216,14 +218,21 @@ class Trial:
         if self.rng.random() < 0.3:  # some come late, after the first answer
             await asyncio.sleep(self.rng.uniform(0, 0.1))
         try:
-            answer = await send()
+            answer = await self._sent(send)
         except (NotSent, Lost) as error:
             self.answers[type(error).__name__] += 1
-            await asyncio.sleep(0.02)
             return Answer(0, None)
         self.answers[answer.code or str(answer.status)] += 1
         _must(answer.status != 500, f"{answer}")
         return answer
+
+    async def _sent(self, send: Send) -> Answer:
+        """Its answer, once there is somebody to send it to."""
+        for _ in range(SENT_TRIES):
+            with contextlib.suppress(NotSent):
+                return await send()
+            await asyncio.sleep(0.1)
+        return await send()
 
 
 def _reused(answer: Answer) -> bool:
