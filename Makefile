@@ -53,7 +53,7 @@ bench-%: $(DEV_STAMP)
 
 # Simulated histories of the money path under faults: SEEDS of them, or SEED alone, once more.
 SEEDS ?= 1000
-SECONDS ?= 15
+SECONDS ?= 8
 
 simulate: $(DEV_STAMP)
 	$(VENV)/bin/python -m tests.simulation --seconds $(SECONDS) $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))

@@ -23,7 +23,7 @@ from tests.simulation.storage import Chances, Storage
 from tests.simulation.traders import USDC, Operators, Trader, begin
 from tests.simulation.world import MS, S, Violation, World, WorldClock, WorldTime
 
-LENGTH_S: Final = 15
+LENGTH_S: Final = 8
 _TRADERS: Final = 3
 _LOOK_AT_ALL_EVERY: Final = 1_000
 _STEPS_MAX: Final = 60_000

@@ -142,7 +142,7 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--seed", type=int, help="this one alone")
     parser.add_argument("--trace", action="store_true", help="with --seed: print every step")
-    parser.add_argument("--seconds", type=int, default=15, help="simulated, under faults")
+    parser.add_argument("--seconds", type=int, default=8, help="simulated, under faults")
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
     options = parser.parse_args()
     if options.seed is not None:
