@@ -20,9 +20,9 @@ def test_requests_when_sent_again_and_again_across_restarts_then_done_once() -> 
         short_folder() as folder,
         stack.running(folder, WEB_WORKERS="2", **SETTINGS) as running,
     ):
-        running.clock_rate(4)
+        running.clock_rate(2)
         trial = asyncio.run(play(running, 600, seed, fault_s=1.0))
     print(dict(trial.cases), dict(trial.answers), trial.faults)
 
-    assert trial.answers["nonce_reused"] > 50
+    assert trial.answers["nonce_reused"] > 10
     assert trial.done
