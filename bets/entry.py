@@ -15,7 +15,7 @@ from bets.placing import PlaceBet, PlaceOutcome
 from bets.quotes import Quotes
 from bets.wire import hyphenated
 from pricefeed.board import Board
-from taptrading import clock
+from taptrading import clock, hub
 from taptrading.errors import ApiError, DependencyError, OutcomeUnknown, Refusal
 from taptrading.limits import PRESETS_MICROS
 from taptrading.money import MAX_INT
@@ -166,7 +166,7 @@ class Entry:
             self._against_signer(recovered, facts, now_us)
             or (None if link.current().connected else _no_writer())
             or (None if self._quotes.knows_exposure else _unavailable("exposure"))
-            or self._board.refusal(now_us // clock.US_PER_MS)
+            or self._against_price(now_us)
         )
         if refusal is not None:
             return refusal
@@ -218,6 +218,11 @@ class Entry:
             if key.revoked or key.expires_at_us <= now_us or stake > key.max_stake_micros:
                 return Refusal("session_key_invalid")
         return Refusal("wallet_frozen") if facts.frozen else None
+
+    def _against_price(self, now_us: int) -> Refusal | None:
+        """Prices come through Redis: without it they grow old here, however fresh they are."""
+        refusal = self._board.refusal(now_us // clock.US_PER_MS)
+        return _unavailable("redis") if refusal is not None and hub.is_down() else refusal
 
     def _bad_signature(self, recovered: Recovered, now_us: int) -> Refusal:
         detail: dict[str, Any] = {

@@ -192,6 +192,10 @@ class Hub:
                 socket.deliver(type, tail)
         return len(members)
 
+    def is_down(self) -> bool:
+        """The last message could not be sent: what the others say is not heard either."""
+        return any(sender.down for sender in self._senders.values())
+
     def counts(self) -> dict[str, int]:
         senders = list(self._senders.values())
         return {
@@ -213,4 +217,5 @@ join = _hub.join
 leave = _hub.leave
 members = _hub.members
 broadcast = _hub.broadcast
+is_down = _hub.is_down
 counts = _hub.counts

@@ -425,6 +425,21 @@ def test_redis_that_is_away_is_a_dependency(post: Post, trader: Trader, nonces: 
     assert post(body)[0] == 202
 
 
+def test_price_that_grows_old_for_want_of_redis_is_told_as_that(
+    post: Post,
+    trader: Trader,
+    now: ManualClock,
+    feed_board: Board,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("bets.entry.hub.is_down", lambda: True)
+    for seconds in (1.5, 10):
+        now.advance(seconds)
+        assert refused(post, trader.bet(), "dependency_unavailable") == {"what": "redis"}
+    factories.tick(feed_board)  # the writer may still reach it, and says so if it does not
+    assert post(trader.bet())[0] == 202
+
+
 def cell(column_offset_s: int = 15, low_offset_cents: int = 0, height_cents: int = 1_000) -> str:
     column = clock.now_s() // 5 * 5 + column_offset_s
     low = PRICE_CENTS // 1_000 * 1_000 + low_offset_cents

@@ -174,6 +174,7 @@ async def test_publish_when_the_layer_is_down_returns_false_and_waits_before_try
     assert layer.tried == 1
     assert len(caplog.records) == 1
     assert hub.counts()["lost"] == 100
+    assert hub.is_down()
 
 
 async def test_publish_when_the_layer_comes_back_goes_on_counting(
@@ -183,7 +184,9 @@ async def test_publish_when_the_layer_comes_back_goes_on_counting(
     await hub.publish("feed", b"lost")
     layer.down = False
     hub._sender()._try_again()
+    assert hub.is_down()
     assert await hub.publish("feed", b"")
+    assert not hub.is_down()
     # The number tells receivers that one is missing.
     assert [m["number"] for m in layer.messages] == [2]
 
