@@ -21,10 +21,12 @@ def _die_with_parent() -> None:
 
 
 class Valkey:
-    """The embedded server on a Unix socket; may be stopped and started again."""
+    """The embedded server on a Unix socket; may be stopped and started again, with its data if it
+    `keeps_data`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, keeps_data: bool = False) -> None:
         self.folder = folder
+        self._appendonly = "yes" if keeps_data else "no"
         self.socket = folder / "valkey.sock"
         self.url = f"unix://{self.socket}?db=0"
         self._process: subprocess.Popen[bytes] | None = None
@@ -33,7 +35,8 @@ class Valkey:
         self._process = subprocess.Popen(
             [
                 *(str(get_binary_path()), "--port", "0", "--unixsocket", str(self.socket)),
-                *("--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction"),
+                *("--save", "", "--appendonly", self._appendonly),
+                *("--maxmemory-policy", "noeviction"),
                 *("--dir", str(self.folder), "--logfile", str(self.folder / "valkey.log")),
             ],
             preexec_fn=_die_with_parent,
@@ -57,11 +60,11 @@ class Valkey:
 
 
 @contextmanager
-def valkey_server(folder: Path) -> Iterator[Valkey]:
+def valkey_server(folder: Path, *, keeps_data: bool = False) -> Iterator[Valkey]:
     """A server of the test's own, in `folder` unless that path is too long for a socket."""
     with tempfile.TemporaryDirectory(prefix="tap-") as short:
         fits = len(str(folder / "valkey.sock")) <= _SOCKET_PATH_MAX
-        server = Valkey(folder if fits else Path(short))
+        server = Valkey(folder if fits else Path(short), keeps_data=keeps_data)
         server.start()
         try:
             yield server
