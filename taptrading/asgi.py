@@ -153,7 +153,8 @@ async def _stop() -> None:
 
 def _say_goodbye_first(number: int, loop: asyncio.AbstractEventLoop) -> None:
     """The server closes its sockets before it ends the lifespan, so they are told when to come
-    back as the signal arrives, and the server hears of it a moment later."""
+    back as the signal arrives, and the server hears of it a moment later. A bet that comes in
+    that moment is told to come back too; those that came before are answered."""
     server_stops = signal.getsignal(number)
     if not callable(server_stops):
         return
@@ -165,6 +166,7 @@ def _say_goodbye_first(number: int, loop: asyncio.AbstractEventLoop) -> None:
             return
         said.set()
         loop.call_soon_threadsafe(live.goodbye)
+        loop.call_soon_threadsafe(link.current().finish)
         loop.call_soon_threadsafe(loop.call_later, GOODBYE_S, server_stops, number, None)
 
     signal.signal(number, stop)

@@ -76,16 +76,21 @@ class Link:
 
     @property
     def connected(self) -> bool:
-        return self._wire is not None
+        """Whether it takes commands."""
+        return self._wire is not None and not self._closing
 
     def start(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.create_task(self._run(), name="writer-link")
 
-    async def stop(self) -> None:
-        """Finish what is queued, within the time of one batch, then close."""
+    def finish(self) -> None:
+        """Take no more; close once what was taken is answered."""
         self._closing = True
         self._close_if_done()
+
+    async def stop(self) -> None:
+        """Finish what is queued, within the time of one batch, then close."""
+        self.finish()
         if self._task is not None:
             with contextlib.suppress(TimeoutError, asyncio.CancelledError):
                 await asyncio.wait_for(self._task, REPLY_TIMEOUT_S)

@@ -286,6 +286,19 @@ async def test_stopping_link_finishes_what_it_has_taken(
             await made.call(RequestDeposit(1, 4))
 
 
+async def test_finishing_link_answers_what_it_has_taken_and_takes_no_more(path: Path) -> None:
+    async with serving(path), linked(path) as made:
+        await connected(made)
+        taken = asyncio.create_task(made.call(RequestDeposit(1, 1)))
+        await asyncio.sleep(0)
+        made.finish()
+        assert not made.connected
+        with pytest.raises(DependencyError) as refused:
+            await made.call(RequestDeposit(1, 2))
+        assert not isinstance(refused.value, OutcomeUnknown)
+        assert await taken == Done(1)
+
+
 async def test_writer_that_does_not_answer_is_given_up(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
