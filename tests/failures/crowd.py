@@ -14,6 +14,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
 
+import httpx
+
 from tests.bank.game import check_books, wait_until_all_is_settled
 from tests.bank.history import History, check
 from tests.bank.house import USDC, House, Player, Violation
@@ -104,6 +106,12 @@ class Crowd:
                 raise AssertionError(f"{what if isinstance(what, str) else what()}\n{tail}")
             time.sleep(LOOK_S)
 
+    def ask(self, address: str, path: str) -> httpx.Response:
+        """The platform, as the owner of this wallet."""
+        (token,) = (player.token for player in self.players if player.address == address)
+        headers = {"Authorization": f"Bearer {token}"}
+        return httpx.get(f"{self.running.url}/api/v1/{path}", headers=headers, timeout=10)
+
     def count(self, question: str) -> int:
         """What the ledger's database answers."""
         connection = self.house.database()
@@ -168,20 +176,27 @@ class Crowd:
     async def _told(
         self, player: Player, body: dict[str, Any], place: Callable[[dict[str, Any]], Any]
     ) -> None:
-        key, started = body["nonce"].replace("-", ""), time.monotonic()
+        started = time.monotonic()
+        answer: Answer | None = None
         try:
             answer = await place(body)
+            code = answer.code or "accepted"
         except (NotSent, Lost) as error:
-            told, code = (
-                ("failed", "not_sent") if isinstance(error, NotSent) else ("unknown", "lost")
-            )
-            self.history.note("bet", player.address, key, USDC, told, None)
-            answer = None
-        else:
-            told, code = self.history.told("bet", answer), answer.code or "accepted"
-            self.history.note("bet", player.address, key, USDC, told, answer)
+            code = "not_sent" if isinstance(error, NotSent) else "lost"
+        self.note(player, body, answer, sent=code != "not_sent")
         now = time.monotonic()
         self.words.append(Word(code, body, answer, now, now - started))
+
+    def note(
+        self, player: Player, body: dict[str, Any], answer: Answer | None, *, sent: bool = True
+    ) -> None:
+        """A bet, for the reckoning, with its answer, if there was one."""
+        if answer is not None:
+            told = self.history.told("bet", answer)
+        else:
+            told = "unknown" if sent else "failed"
+        key = body["nonce"].replace("-", "")
+        self.history.note("bet", player.address, key, USDC, told, answer)
 
 
 def _by(http: Http) -> Callable[[dict[str, Any]], Any]:

@@ -1,0 +1,108 @@
+"""Parts of a platform at work die or are stopped; all the rest goes on, and they come back."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests import stack
+from tests.bank.house import SETTINGS, USDC
+from tests.bank.nemesis import PARTS
+from tests.bank.wire import Answer
+from tests.failures.crowd import Crowd
+from tests.outsider import Line
+from tests.servers import short_folder
+
+pytestmark = pytest.mark.timeout(240)
+RATE = 4.0
+QUIET_S = 0.5
+AT_ONCE_S = 1.5  # nobody waits for the writer's answer that long and is refused
+OVERDUE = "SELECT count(*) FROM bets_bet WHERE status = 'confirmed' AND column_start < {now_s} - 10"
+
+
+@pytest.fixture(scope="module")
+def at_work() -> Iterator[Crowd]:
+    with short_folder() as folder, stack.running(folder, **SETTINGS) as running:
+        running.clock_rate(RATE)
+        with Crowd(running).betting() as betting:
+            yield betting
+        betting.reckon()
+
+
+@pytest.fixture
+def crowd(at_work: Crowd) -> Crowd:
+    at_work.hears("accepted")
+    return at_work
+
+
+def test_writer_when_it_dies_then_bets_under_way_are_unknown_and_their_nonces_tell(
+    crowd: Crowd,
+) -> None:
+    writer = crowd.running.pid_of(PARTS["writer"])
+    os.kill(writer, signal.SIGSTOP)
+    crowd.until(lambda: time.monotonic() - crowd.words[-1].at > QUIET_S, "bets are answered")
+    since = len(crowd.words)
+    os.kill(writer, signal.SIGKILL)
+    crowd.hears("outcome_unknown", since=since)
+    refused = crowd.hears("dependency_unavailable", since=since)
+    assert refused.took_s < AT_ONCE_S
+    crowd.hears("accepted", since=since, times=10)
+
+    unknown = crowd.said("outcome_unknown", since=since)
+    for word in unknown:
+        assert word.answer is not None
+        assert word.answer.body["detail"]["nonce"] == word.body["nonce"]
+    for word in unknown[:5]:
+        found = crowd.ask(word.body["wallet"], f"bets/by-nonce/{word.body['nonce']}")
+        nonce = word.body["nonce"].replace("-", "")
+        stored = crowd.count(f"SELECT count(*) FROM bets_bet WHERE nonce = '{nonce}'")
+        assert (found.status_code, stored) in ((200, 1), (404, 0))
+
+
+def test_settlement_when_worker_and_beat_die_then_columns_are_paid_late_and_once(
+    crowd: Crowd,
+) -> None:
+    worker, beat = (crowd.running.pid_of(PARTS[name]) for name in ("worker", "beat"))
+    for pid in (worker, beat):
+        os.kill(pid, signal.SIGSTOP)
+    crowd.until(lambda: overdue(crowd) > 0, "somebody else settles")
+    since = len(crowd.words)
+    crowd.hears("accepted", since=since, times=5)
+    for pid in (worker, beat):
+        os.kill(pid, signal.SIGKILL)
+    crowd.until(lambda: overdue(crowd) == 0, "nobody settles")
+
+
+def overdue(crowd: Crowd) -> int:
+    return crowd.count(OVERDUE.format(now_s=crowd.house.now_s()))
+
+
+def test_web_when_told_to_stop_then_new_bets_come_back_later_and_the_others_are_answered(
+    crowd: Crowd,
+) -> None:
+    web = crowd.running.pid_of(PARTS["web"])
+    line = Line(crowd.running.url.replace("http", "ws") + "/ws/v1", crowd.players[0].token)
+    since = len(crowd.words)
+    with httpx.Client(base_url=crowd.running.url + "/api/v1/") as client:
+        client.get("config")
+        cell_id, _ = crowd.house.cells[-1]
+        player = crowd.players[0]
+        os.kill(web, signal.SIGTERM)
+        stopped = time.monotonic()
+        late = None
+        while late is None or late.status_code != 503:
+            body = player.signer.bet(cell_id, USDC, 10_100, crowd.house.now_s())
+            late = client.post("bets", json=body)
+            crowd.note(player, body, Answer(late.status_code, late.json()))
+    assert late.json()["error"] == "dependency_unavailable"
+    assert int(late.headers["Retry-After"]) >= 1
+
+    goodbye = line.until(lambda frame: frame["type"] == "server.shutdown")
+    assert goodbye["data"]["reconnect_after_ms"] > 0
+    crowd.until(lambda: not stack._alive(web), "it does not end", timeout_s=10)
+    assert time.monotonic() - stopped < 5
+    crowd.hears("accepted", since=since, times=10)
+    assert crowd.counts(since)["outcome_unknown"] == 0
