@@ -14,7 +14,7 @@ from tests.simulation.bugs import BUGS, planted
 from tests.simulation.history import run
 
 SEEDS = 200
-PARTS = 5
+PARTS = 20
 LENGTH_S = 3
 # How many seeds a planted defect may live through.
 SEEDS_OF_A_BUG = 60
@@ -27,6 +27,15 @@ def databases_of_its_own(django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def untraced() -> Iterator[None]:
+    """Coverage would double the time, and does not follow from one greenlet to the next."""
+    tracer = sys.gettrace()
+    sys.settrace(None)
+    yield
+    sys.settrace(tracer)
+
+
 @pytest.mark.parametrize("part", range(PARTS))
 def test_money_path_in_any_history_keeps_its_invariants(part: int) -> None:
     faults: Counter[str] = Counter()
@@ -36,7 +45,7 @@ def test_money_path_in_any_history_keeps_its_invariants(part: int) -> None:
         trace = "\n".join(outcome.trace[-40:])
         assert not outcome.violation, f"{outcome.violation}\n{trace}\nagain: {replay}"
         faults += outcome.faults
-    assert len(faults) > 15, faults
+    assert len(faults) > 5, faults
 
 
 def test_run_of_the_same_seed_is_the_same_history() -> None:
@@ -54,7 +63,7 @@ def test_run_in_another_process_is_the_same_history() -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=100,
     )
     assert here.digest in there.stdout
 
