@@ -39,16 +39,23 @@ class Word(NamedTuple):
 
 
 class Crowd:
-    """`traders` at once, every second one over a WebSocket, each with a pause of `pause_s`."""
+    """`traders` at once, every second one over a WebSocket, each with a pause of `pause_s`. Of the
+    crowd `before`, on an earlier run in the same folder, they remember what it was told."""
 
     def __init__(
-        self, running: Stack, *, traders: int = 8, wallets: int = 16, pause_s: float = 0.1
+        self,
+        running: Stack,
+        *,
+        before: "Crowd | None" = None,
+        traders: int = 8,
+        wallets: int = 16,
+        pause_s: float = 0.1,
     ) -> None:
         self.running = running
         self.seed = secrets.randbelow(1 << 31)
         print(f"crowd: seed {self.seed}")
         self.house = House(running, self.seed)
-        self.history = History()
+        self.history = before.history if before else History()
         self.words: list[Word] = []
         self.broken: list[BaseException] = []
         self._traders = traders
@@ -120,15 +127,18 @@ class Crowd:
         finally:
             connection.close()
 
-    def reckon(self) -> None:
-        """All is settled, the books are right, and every answer was true. Raises Violation."""
+    def reckon(self, after: Stack | None = None) -> None:
+        """All is settled, at once or by the run `after` this one; the books are right, and every
+        answer was true. Raises Violation."""
         assert self._over.is_set()
         if self.broken:
             raise self.broken[0]
-        self.running.clock_rate(SETTLING_RATE)
-        wait_until_all_is_settled(self.house)
-        wrong = check_books(self.running)
-        connection = self.house.database()
+        running = after or self.running
+        house = House(running, self.seed)
+        running.clock_rate(SETTLING_RATE)
+        wait_until_all_is_settled(house)
+        wrong = check_books(running)
+        connection = house.database()
         try:
             wrong += check(connection, self.history)
         finally:
