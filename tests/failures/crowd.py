@@ -55,7 +55,7 @@ class Crowd:
         self.seed = secrets.randbelow(1 << 31)
         print(f"crowd: seed {self.seed}")
         self.house = House(running, self.seed)
-        self.history = before.history if before else History()
+        self.history: History = before.history if before else History()
         self.words: list[Word] = []
         self.broken: list[BaseException] = []
         self._traders = traders
