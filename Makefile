@@ -18,7 +18,7 @@ DEV_STAMP := $(VENV)/.dev-$(call hash_of,requirements/dev.txt requirements/run.t
 FIGURES := var/bench
 SCALE ?= normal
 
-.PHONY: run test lint pytest bench bench-ratios simulate bank exactly-once clean
+.PHONY: run test lint pytest bench bench-ratios simulate bank exactly-once mutants clean
 .DELETE_ON_ERROR:
 
 run: $(RUN_STAMP)
@@ -70,6 +70,12 @@ bank: $(DEV_STAMP)
 exactly-once: $(DEV_STAMP)
 	$(VENV)/bin/python -m tests.bank.exactly_once --attempts $(ATTEMPTS) $(if $(SEED),--seed $(SEED))
 	$(VENV)/bin/python -m tests.bank.double_spend $(if $(SEED),--seed $(SEED))
+
+# Defects planted one by one in the code that moves money: do its tests tell them? Half an hour.
+CHILDREN ?= 2
+
+mutants: $(DEV_STAMP)
+	$(VENV)/bin/python -m tests.mutation --children $(CHILDREN)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage* htmlcov

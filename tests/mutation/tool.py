@@ -1,0 +1,58 @@
+"""`python -m tests.mutation.tool`: mutmut in the current folder, with one more operator.
+
+Its own operators change what a call is given, never whether it is made; a forgotten call is
+what the money path has to fear. Prints what became of each mutant as JSON, one a line.
+"""
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+
+import libcst as cst
+from mutmut.__main__ import cli
+from mutmut.configuration import config
+from mutmut.mutation.data import SourceFileMutationData
+from mutmut.mutation.diff_apply import get_diff_for_mutant
+from mutmut.mutation.mutators import mutation_operators
+from mutmut.stats import status_by_exit_code
+
+from tests.mutation.verdicts import KILLED, Mutant, as_line
+
+
+def forget_call(node: cst.Expr) -> Iterable[cst.Pass]:
+    """A statement that is nothing but a call -> `pass`."""
+    if isinstance(node.value, cst.Call):
+        yield cst.Pass()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.mutation.tool", description=__doc__)
+    parser.add_argument("--children", type=int, required=True)
+    parser.add_argument("--into", type=Path, required=True)
+    asked = parser.parse_args()
+    mutation_operators.append((cst.Expr, forget_call))
+    cli(["run", "--max-children", str(asked.children)], standalone_mode=False)
+    found = [mutant for path in config().only_mutate for mutant in mutants_of(path)]
+    asked.into.write_text("".join(as_line(mutant) for mutant in found))
+
+
+def mutants_of(path: str) -> Iterable[Mutant]:
+    data = SourceFileMutationData(path=Path(path))
+    data.load()
+    for name, exit_code in data.exit_code_by_key.items():
+        status = status_by_exit_code[exit_code]
+        if status in KILLED:
+            yield Mutant(path, status, "", "")
+        else:
+            diff = get_diff_for_mutant(name, path=path).splitlines()
+            yield Mutant(path, status, changed(diff, "-"), changed(diff, "+"))
+
+
+def changed(diff: list[str], sign: str) -> str:
+    """The lines of one side, without their indentation, as one."""
+    lines = (line[1:].strip() for line in diff[2:] if line.startswith(sign))
+    return " ".join(lines)
+
+
+if __name__ == "__main__":
+    main()
