@@ -1,7 +1,8 @@
 """`python -m tests.mutation`: whether the tests tell the money path from its mutants.
 
 Works on a copy of the tree, so it may be edited meanwhile. Exit code 1: fewer than 90 % of a
-module's mutants were killed, or one survived that survivors.toml does not explain.
+module's mutants were killed, one survived that survivors.toml does not explain, or one did not
+that it does.
 """
 
 import argparse

@@ -44,9 +44,9 @@ def test_verdict_when_a_mutant_never_ends_then_it_was_told(status: str) -> None:
     assert judge([KILLED._replace(status=status)], {}).passed
 
 
-def test_verdict_when_what_is_listed_was_killed_then_stale_and_still_passed() -> None:
+def test_verdict_when_what_no_test_can_tell_was_killed_then_failed_and_named() -> None:
     verdict = judge([KILLED], REASON)
-    assert (verdict.passed, verdict.stale) == (True, [("a.py", "x = 1", "x = 2")])
+    assert (verdict.passed, verdict.stale) == (False, [("a.py", "x = 1", "x = 2")])
 
 
 def test_verdict_when_there_are_no_mutants_then_failed() -> None:

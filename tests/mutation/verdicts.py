@@ -43,7 +43,7 @@ def read_explained(path: Path) -> dict[tuple[str, str, str], str]:
 
 class Verdict(NamedTuple):
     """`unexplained` are survivors that nobody has looked at, `stale` what is listed and was killed
-    or is gone."""
+    or is gone. What no test can tell was killed by something else: then the rest was, too."""
 
     table: list[str]
     unexplained: list[Mutant]
@@ -59,7 +59,7 @@ def judge(mutants: Iterable[Mutant], explained: dict[tuple[str, str, str], str])
     made = Counter(mutant.path for mutant in mutants)
     lived = Counter(mutant.path for mutant in survived)
     enough = all(100 * (made[path] - lived[path]) >= AT_LEAST_PERCENT * made[path] for path in made)
-    passed = bool(mutants) and enough and not unexplained
+    passed = bool(mutants) and enough and not unexplained and not stale
     return Verdict(list(_table(made, lived)), unexplained, stale, passed)
 
 
