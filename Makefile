@@ -18,7 +18,7 @@ DEV_STAMP := $(VENV)/.dev-$(call hash_of,requirements/dev.txt requirements/run.t
 FIGURES := var/bench
 SCALE ?= normal
 
-.PHONY: run test lint pytest bench bench-ratios simulate bank exactly-once mutants clean
+.PHONY: run test lint pytest bench bench-ratios simulate bank exactly-once mutants sabotage clean
 .DELETE_ON_ERROR:
 
 run: $(RUN_STAMP)
@@ -34,8 +34,26 @@ lint: $(DEV_STAMP)
 	$(VENV)/bin/python manage.py makemigrations --check --dry-run
 	$(VENV)/bin/python manage.py spectacular --validate --fail-on-warn --file /dev/null
 
+# What decides about money or moves it.
+MONEY_PATH := taptrading/money.py \
+	$(patsubst %,wallet/%.py,book writer server inbox transfers seals ids nonces keys signing \
+		withdrawals deposits custody checkpoints triggers) \
+	$(patsubst %,bets/%.py,entry grid rates exposure placing acceptance pricing liabilities \
+		resolution settlement settled tasks)
+
+# How much of it, and of everything, the tests have to have run, in percent and with branches.
+MONEY_COVERED := 95
+ALL_COVERED := 85
+
+comma := ,
+space := $(subst ,, )
+
 pytest: $(DEV_STAMP)
-	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --cov --cov-branch --cov-report=term:skip-covered
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --cov --cov-branch --cov-report=
+	$(VENV)/bin/python -m coverage report --skip-covered --fail-under=$(MONEY_COVERED) \
+		--include=$(subst $(space),$(comma),$(strip $(MONEY_PATH)))
+	@echo "Of everything, in percent:"
+	$(VENV)/bin/python -m coverage report --format=total --fail-under=$(ALL_COVERED)
 
 bench: $(DEV_STAMP)
 	@mkdir -p $(FIGURES)
@@ -76,6 +94,10 @@ CHILDREN ?= 2
 
 mutants: $(DEV_STAMP)
 	$(VENV)/bin/python -m tests.mutation --children $(CHILDREN)
+
+# Deliberate defects, or the NAMES of some: every test named with one has to fail because of it.
+sabotage: $(DEV_STAMP)
+	$(VENV)/bin/python -m tests.sabotage $(NAMES)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage* htmlcov
