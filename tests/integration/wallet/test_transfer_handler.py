@@ -31,10 +31,21 @@ from wallet.transfers import (
     TransferHandler,
     _id_in,
 )
+from wallet.writer import Writer
 
 USDC = 1_000_000
 ELSEWHERE = "0x" + "ee" * 20
 NOBODY = 12_345
+
+
+@pytest.fixture(autouse=True)
+def whole_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All refusals are decided: the database has to find none of them."""
+
+    def split(self: Writer, commands: object, works: object) -> None:
+        pytest.fail("the database refused a batch")
+
+    monkeypatch.setattr(Writer, "_run_one_by_one", split)
 
 
 @pytest.fixture
