@@ -18,6 +18,7 @@ _SETTLEMENT: Final = "bets/settlement.py"
 _LIABILITIES: Final = "bets/liabilities.py"
 
 _OF_BOOK: Final = "tests/integration/wallet/test_book.py::test_"
+_OF_CLOCK: Final = "tests/integration/wallet/test_writer_clock.py::test_"
 _OF_LEDGER: Final = "tests/integration/wallet/test_ledger.py::test_"
 _OF_COMMIT: Final = "tests/integration/wallet/test_commit_order.py::test_"
 _OF_DOUBT: Final = "tests/integration/wallet/test_commit_in_doubt.py::test_"
@@ -42,19 +43,19 @@ _DEDUCTION: Final = (
         "deduction_unconditional",
         "a balance is written whatever it has become since it was read",
         Edit(_BOOK, "WHERE id = %s AND balance_micros = %s", "WHERE id = %s AND %s IS NOT NULL"),
-        f"{_OF_BOOK}persist_when_a_balance_changed_under_the_batch_then_broken",
+        f"{_OF_BOOK}persist_when_a_balance_changed_meanwhile_then_broken",
     ),
     _defect(
         "move_overdraws",
         "the book moves money that a wallet does not have",
         Edit(_BOOK, 'if debit.balance_micros < amount and debit.kind != "custody":', "if False:"),
-        f"{_OF_BOOK}move_when_the_debited_wallet_has_less_then_broken",
+        f"{_OF_BOOK}move_when_a_micro_is_missing_then_broken_and_nothing_moved",
     ),
     _defect(
         "move_of_nothing",
         "the book moves nothing, or less than nothing",
         Edit(_BOOK, "if amount <= 0:", "if False:"),
-        f"{_OF_BOOK}move_when_the_amount_is_not_above_zero_then_broken",
+        f"{_OF_BOOK}move_when_it_is_nothing_or_less_then_broken_and_nothing_moved",
     ),
     _defect(
         "stake_without_cover",
@@ -163,7 +164,7 @@ _COMMIT: Final = (
         "clock_steps_back",
         "a batch lies before the one before it",
         Edit(_WRITER, "max(self._last_us, clock.now_us())", "clock.now_us()"),
-        f"{_OF_BOOK}batch_when_the_clock_steps_back_then_not_before_the_last_one",
+        f"{_OF_CLOCK}batch_when_the_clock_steps_back_then_not_before_the_last_one",
     ),
 )
 
@@ -246,7 +247,7 @@ _LEDGER: Final = (
         "sequence_forgotten",
         "a writer that starts mints ids from the clock alone",
         Edit(_WRITER, "IdMint(node, max(largest, ", "IdMint(node, 0 * max(largest, "),
-        f"{_OF_BOOK}writer_when_it_starts_under_an_older_clock_then_ids_go_on",
+        f"{_OF_CLOCK}writer_when_it_starts_under_an_older_clock_then_ids_go_on",
     ),
 )
 
