@@ -224,6 +224,10 @@ USE_I18N = False
 
 STATIC_URL = "/static/"
 STATICFILES_DIRS = [path for path in [BASE_DIR / "taptrading" / "web" / "static"] if path.exists()]
+STORAGES: dict[str, dict[str, Any]] = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "taptrading.web.storage.HashedFiles"},
+}
 
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["wallet.authentication.SessionTokenAuthentication"],

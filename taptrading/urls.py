@@ -2,12 +2,13 @@
 
 from django.contrib import admin
 from django.urls import include, path
-from django.views.generic import RedirectView
 from drf_spectacular.views import (
     SpectacularAPIView,
     SpectacularRedocView,
     SpectacularSwaggerSplitView,
 )
+
+from taptrading.web.views import TraderPage
 
 admin.site.site_header = admin.site.site_title = "TapTrading"
 admin.site.index_title = "Look, and operate"
@@ -16,8 +17,7 @@ urlpatterns = [
     # Tried in this order, so what is asked for most stands first.
     path("api/v1/", include("bets.urls")),
     path("api/v1/", include("wallet.urls")),
-    # Until there is a page for traders, an address without a path leads to what there is.
-    path("", RedirectView.as_view(pattern_name="docs")),
+    path("", TraderPage.as_view(), name="page"),
     path("", include("ops.urls")),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),

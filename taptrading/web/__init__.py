@@ -1,0 +1,1 @@
+"""The trader's page: one template, plain ES modules, and its view."""
