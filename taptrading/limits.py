@@ -96,6 +96,12 @@ class Limits:
     snapshot_bets: int = 1_000
     heartbeat_s: int = 5
 
+    # History that goes to the archive: when, how much of it at once, how long it stays at hand.
+    archive_after_s: int = 7 * 86_400
+    segment_entries: int = 5_000_000
+    segment_local_s: int = 28 * 86_400
+    archive_batch: int = 500
+
     # Memory of a process.
     wallet_cache: int = 200_000
 
@@ -150,6 +156,8 @@ class Limits:
             "breaker degrades before it opens": self.breaker_degraded_ms < self.breaker_open_ms,
             "quotes go stale before the breaker opens": self.quote_age_ms < self.breaker_open_ms,
             "a batch fits the queue": self.writer_batch <= self.entry_queue <= self.writer_queue,
+            "an hour at least stays out of the archive": self.archive_after_s >= 3_600,
+            "the archive goes forward": self.segment_entries >= 1 and self.archive_batch >= 1,
             "page_default <= page_max": 1 <= self.page_default <= self.page_max,
         }
         broken = [name for name, holds in relations.items() if not holds]

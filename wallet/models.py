@@ -136,6 +136,7 @@ class SessionKey(models.Model):
     max_stake_micros = models.BigIntegerField()
     max_total_micros = models.BigIntegerField()
     used_micros = models.BigIntegerField(default=0)
+    archived_micros = models.BigIntegerField(default=0, db_default=0)  # of it, by archived bets
     nonce = models.UUIDField()
     timestamp = models.BigIntegerField()
     signature = models.BinaryField(max_length=65)
@@ -275,3 +276,82 @@ class LocalTransfer(models.Model):
 
     def __str__(self) -> str:
         return self.key
+
+
+class Segment(models.Model):
+    """A stretch of history, from one seal to another, on its way out of the database or gone from
+    it. Written by the archive (ops/archive); docs/ARCHIVE.md tells its life.
+
+    From `verified` on its rows may be removed: the triggers look at this table, and whoever reads
+    history finds the rows in the segment's file.
+    """
+
+    class State(models.TextChoices):
+        CUT = "cut"
+        WRITTEN = "written"
+        UPLOADED = "uploaded"
+        VERIFIED = "verified"
+        PRUNED = "pruned"
+
+    name = models.CharField(max_length=16, unique=True)
+    state = models.CharField(max_length=8, choices=State)
+    first_seal_id = models.BigIntegerField()
+    last_seal_id = models.BigIntegerField()
+    first_entry_id = models.BigIntegerField()
+    last_entry_id = models.BigIntegerField(unique=True)
+    previous_seal = models.BinaryField(max_length=32)
+    seal = models.BinaryField(max_length=32)
+    cut_at = TimeUsField()  # the last seal's time
+    # What its file holds: known once it is written.
+    entries = models.BigIntegerField(default=0)
+    seals = models.BigIntegerField(default=0)
+    bets = models.BigIntegerField(default=0)
+    settlements = models.BigIntegerField(default=0)
+    first_bet_id = models.BigIntegerField(null=True)
+    last_bet_id = models.BigIntegerField(null=True)
+    amount_micros = models.BigIntegerField(default=0)
+    stake_micros = models.BigIntegerField(default=0)
+    payout_micros = models.BigIntegerField(default=0)
+    rows_sha256 = models.CharField(max_length=64, default="")
+    raw_sha256 = models.CharField(max_length=64, default="")
+    raw_bytes = models.BigIntegerField(default=0)
+    packed_sha256 = models.CharField(max_length=64, default="")
+    packed_bytes = models.BigIntegerField(default=0)
+    created_at = TimeUsField()
+    verified_at = TimeUsField(null=True)
+    pruned_at = TimeUsField(null=True)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Checkpoint(models.Model):
+    """A wallet's balance at the last seal of a segment, and how much of the segment is its own.
+    Written by the archive; only for wallets that the segment has rows of: the balance of another
+    one at that seal is that of its checkpoint before."""
+
+    segment = models.ForeignKey(Segment, models.PROTECT, related_name="checkpoints", db_index=False)
+    wallet = models.ForeignKey(Wallet, models.PROTECT, related_name="+", db_index=False)
+    balance_micros = models.BigIntegerField()
+    entries = models.BigIntegerField()
+    bets = models.BigIntegerField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["wallet", "segment"], name="checkpoint_once"),
+        ]
+        indexes = [models.Index(fields=["segment", "id"], name="checkpoint_segment")]
+
+    def __str__(self) -> str:
+        return f"{self.segment_id} {self.wallet_id}"
+
+
+class ArchiveRun(models.Model):
+    """A run of the archive that came to its end: what the dead man's switch looks at."""
+
+    started_at = TimeUsField()
+    finished_at = TimeUsField()
+    segments = models.IntegerField()
+
+    def __str__(self) -> str:
+        return f"run {self.pk}"

@@ -81,7 +81,7 @@ class Writer:
         self.handlers = handlers
         self._by_kind = {kind: handler for handler in handlers for kind in handler.commands}
         largest = max(handler.largest_id() for handler in handlers)
-        self._ids = IdMint(node, max(largest, largest_id("wallet_wallet", "wallet_ledgerentry")))
+        self._ids = IdMint(node, max(largest, _largest_own_id()))
         self._house_id = house_id
         self._last_us = 0
 
@@ -212,6 +212,14 @@ def _locked(error: OperationalError) -> bool:
 def _full(error: OperationalError) -> bool:
     """A write that found no room. SQLite writes the mark of a commit last, so there is none."""
     return "is full" in str(error)
+
+
+def _largest_own_id() -> int:
+    """Of wallets and entries, archived ones too: the seal that ends a segment is always kept."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT max(last_entry_id) FROM wallet_seal")
+        sealed: int = cursor.fetchone()[0] or 0
+    return max(sealed, largest_id("wallet_wallet", "wallet_ledgerentry"))
 
 
 def largest_id(*tables: str) -> int:
