@@ -194,6 +194,31 @@ def test_admission_when_asked_for_then_at_the_clocks_time_and_not_for_a_dry_run(
     assert (outcome.remaining, outcome.wait_us) == (19, 100_000)
 
 
+def test_batch_when_not_every_bet_has_its_answer_then_broken_off_and_none_accepted(
+    writer: InProcessLink,
+    player: Wallet,
+    nonces: ScriptedNonces,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A bet that nobody admitted has claimed no nonce."""
+    monkeypatch.setattr(nonces, "admit", lambda bets, now_us: [Admitted(None, 9, 9)])
+    columns = next_columns(place_command(player), 2)
+    with pytest.raises(ValueError, match="shorter"):
+        writer.run([place_command(player, column_start=column) for column in columns])
+    assert not Bet.objects.exists()
+
+
+def test_nonces_when_not_every_bet_has_its_outcome_then_none_is_settled(
+    writer: InProcessLink, player: Wallet, nonces: ScriptedNonces, feed_board: Board
+) -> None:
+    handler = PlacingHandler(nonces, feed_board, Unpriced(feed_board))
+    work = handler.begin([place_command(player), place_command(player)])
+    work.admit()
+    with pytest.raises(ValueError, match="shorter"):
+        work.finish([PlaceOutcome(Refusal("cell_taken"))], committed=False)
+    assert nonces.given_back == []
+
+
 def test_bet_when_over_its_rate_then_refused_though_its_nonce_has_a_bet(
     writer: InProcessLink, player: Wallet, nonces: ScriptedNonces
 ) -> None:
