@@ -229,6 +229,36 @@ STORAGES: dict[str, dict[str, Any]] = {
     "staticfiles": {"BACKEND": "taptrading.web.storage.HashedFiles"},
 }
 
+# Where the archive goes: a bucket (its keys from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or
+# the machine's role), else a folder on this very disk, which outlives no disk.
+S3_BUCKET: str = env.str("S3_BUCKET", "")
+S3_ENDPOINT_URL: str = env.str("S3_ENDPOINT_URL", "")
+S3_REGION: str = env.str("S3_REGION", "us-east-1")
+
+
+def _kept_in(folder: str, storage_class: str) -> dict[str, Any]:
+    """A storage of its own: this prefix of the bucket, or this folder."""
+    if not S3_BUCKET:
+        options = {"location": DATA_DIR / folder, "allow_overwrite": True}
+        return {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": options}
+    return {
+        "BACKEND": "storages.backends.s3.S3Storage",
+        "OPTIONS": {
+            "bucket_name": S3_BUCKET,
+            "endpoint_url": S3_ENDPOINT_URL or None,
+            "region_name": S3_REGION,
+            "location": folder,
+            "default_acl": None,
+            "file_overwrite": True,
+            "object_parameters": {"StorageClass": storage_class, "ChecksumAlgorithm": "SHA256"},
+        },
+    }
+
+
+STORAGES["archive"] = _kept_in("archive", "STANDARD_IA")
+# Segments that are read without being fetched: the recent ones, and those asked for lately.
+SEGMENTS_DIR = DATA_DIR / "segments"
+
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["wallet.authentication.SessionTokenAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["taptrading.api.SignedIn"],
