@@ -11,7 +11,7 @@ from queue import SimpleQueue
 
 from tests.sabotage.defect import Defect
 from tests.sabotage.defects import DEFECTS
-from tests.sabotage.workshop import Verdict, Workshop, copy_tracked
+from tests.sabotage.workshop import Verdict, Workshop, copy_tree
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -22,13 +22,13 @@ def main() -> int:
         workshops: SimpleQueue[Workshop] = SimpleQueue()
         for number in range(jobs):
             root = Path(folder, str(number))
-            copy_tracked(ROOT, root)
+            copy_tree(ROOT, root)
             workshops.put(Workshop(root))
         with borrowed(workshops) as workshop:
             if not _all_pass(workshop, defects):
                 return 1
         with ThreadPoolExecutor(jobs) as pool:
-            survivors = _report(pool.map(lambda defect: _judge(workshops, defect), defects))
+            survivors = report(pool.map(lambda defect: _judge(workshops, defect), defects))
     print(f"{len(defects)} defects, {survivors} survived")
     return 1 if survivors else 0
 
@@ -71,7 +71,7 @@ def _all_pass(workshop: Workshop, defects: list[Defect]) -> bool:
     return False
 
 
-def _report(verdicts: Iterator[Verdict]) -> int:
+def report(verdicts: Iterator[Verdict]) -> int:
     """Print the table as it grows. Returns how many survived."""
     print("| name | what is broken | caught by | s |\n| --- | --- | --- | --- |", flush=True)
     survivors = 0

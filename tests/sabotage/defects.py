@@ -22,10 +22,12 @@ _OF_CLOCK: Final = "tests/integration/wallet/test_writer_clock.py::test_"
 _OF_LEDGER: Final = "tests/integration/wallet/test_ledger.py::test_"
 _OF_COMMIT: Final = "tests/integration/wallet/test_commit_order.py::test_"
 _OF_DOUBT: Final = "tests/integration/wallet/test_commit_in_doubt.py::test_"
+_OF_EDGES: Final = "tests/integration/wallet/test_writer_edges.py::test_"
 _OF_NONCES: Final = "tests/integration/wallet/test_nonces.py::test_"
 _OF_WITHDRAWALS: Final = "tests/integration/wallet/test_withdrawals.py::test_"
 _OF_CUSTODY: Final = "tests/integration/wallet/test_deposits_and_custody.py::test_"
 _OF_PLACING: Final = "tests/integration/bets/test_placing.py::test_"
+_OF_CAPS: Final = "tests/integration/bets/test_key_caps.py::test_"
 _OF_PRICING: Final = "tests/integration/bets/test_pricing.py::test_"
 _OF_LIMITS: Final = "tests/integration/bets/test_liability_limits.py::test_"
 _OF_GUARDS: Final = "tests/integration/wallet/test_wallet_constraints.py::test_"
@@ -348,12 +350,13 @@ _BETS: Final = (
             "",
         ),
         f"{_OF_PLACING}session_key_is_held_to_its_caps",
+        f"{_OF_CAPS}stakes_when_they_come_to_the_keys_total_then_accepted_and_not_a_micro_more",
     ),
     _defect(
         "key_stake_unchecked",
         "a session key stakes more at once than it may",
         Edit(_KEYS, "            and stake_micros <= max_stake\n", ""),
-        f"{_OF_PLACING}session_key_is_held_to_its_caps",
+        f"{_OF_CAPS}stake_when_all_that_the_key_may_at_once_then_accepted_and_not_a_micro_more",
     ),
     _defect(
         "key_of_another",
@@ -362,6 +365,12 @@ _BETS: Final = (
             _KEYS, "            owner == wallet_id\n            and revoked", "            revoked"
         ),
         f"{_OF_PLACING}session_key_is_useless_when_expired_revoked_or_anothers",
+    ),
+    _defect(
+        "key_that_has_expired",
+        "a session key signs at the instant of its expiry, and after",
+        Edit(_KEYS, "            and self._book.now_us < expires_at_us\n", ""),
+        f"{_OF_CAPS}key_when_it_expires_at_this_instant_then_it_has_expired",
     ),
     _defect(
         "high_s_taken",
@@ -509,7 +518,6 @@ _OUTCOMES: Final = (
         "decided_again",
         "a second opinion takes the place of a column's decision",
         Edit(_SETTLEMENT, "if command.column_start not in self._decisions:", "if True:"),
-        f"{_OF_SETTLEMENT}second_opinion_after_the_decision_pays_nothing_more",
         f"{_OF_PAYMENT}decision_when_the_column_has_one_then_named_and_left_as_it_is",
     ),
     _defect(
@@ -671,6 +679,14 @@ _TRANSFERS_OF_MONEY: Final = (
         "a funding that comes again is a second one",
         Edit(_TRANSFERS, "if command.reference not in self._funded:", "if True:"),
         f"{_OF_LEDGER}fund_house_counts_a_reference_once",
+    ),
+    _defect(
+        "internal_command_from_outside",
+        "whoever reaches the writer's socket prices bets",
+        Edit(
+            _WRITER, "for kind in self._by_kind if not kind.internal", "for kind in self._by_kind"
+        ),
+        f"{_OF_EDGES}frame_when_it_holds_an_internal_command_then_hung_up_and_not_carried_out",
     ),
     _defect(
         "late_request_carried_out",

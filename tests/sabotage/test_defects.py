@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.sabotage.__main__ import report
 from tests.sabotage.defect import Defect, Edit, NotOnce
 from tests.sabotage.defects import DEFECTS
-from tests.sabotage.workshop import Workshop
+from tests.sabotage.workshop import Verdict, Workshop
 from tests.stack import ROOT
 
 
@@ -78,3 +79,19 @@ def test_workshop_when_one_test_notices_and_others_do_not_then_said_which(tmp_pa
     nobody = workshop.judge(Defect("limit", "the limit", (edit,), ("test_house.py::test_gone",)))
     assert nobody.trouble
     assert workshop.judge(Defect("limit", "the limit", (edit,), tests[:1])).is_caught
+
+
+def test_report_when_one_survives_or_nobody_can_say_then_counted_and_named(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    limit = Defect("limit", "the limit", (), ("test_house.py::test_a", "test_house.py::test_b"))
+    caught = Verdict(limit, (), "", 1.0)
+    missed = caught._replace(missed=("test_house.py::test_b",))
+    unknown = caught._replace(trouble="no test was run")
+    assert report(iter([caught, missed, unknown])) == 2
+    rows = capsys.readouterr().out.splitlines()[2:]
+    assert rows == [
+        "| limit | the limit | test_a, test_b | 1 |",
+        "| limit | the limit | SURVIVED test_b | 1 |",
+        "| limit | the limit | NOBODY KNOWS: no test was run | 1 |",
+    ]

@@ -43,10 +43,14 @@ class Verdict(NamedTuple):
         return not self.missed and not self.trouble
 
 
-def copy_tracked(source: Path, target: Path) -> None:
-    """What git knows of, as it lies in the working tree."""
+def copy_tree(source: Path, target: Path) -> None:
+    """The working tree as it lies, new files included, but nothing that git ignores."""
     listed = subprocess.run(
-        ["git", "ls-files", "-z"], cwd=source, check=True, capture_output=True, text=True
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=source,
+        check=True,
+        capture_output=True,
+        text=True,
     )
     for name in filter(None, listed.stdout.split("\0")):
         path = target / name

@@ -2,14 +2,18 @@
 
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 from django.db import connection
 
 from bets import liabilities
+from bets.exposure import ExposureState
 from bets.liabilities import Liabilities
 from bets.models import Bet, CellExposure
+from bets.quotes import EXPOSURE_KIND
 from pricefeed.board import Board
 from taptrading.errors import Broken
+from taptrading.money import payout_micros
 from tests import factories
 from tests.factories import USDC, accepted, place_command
 from tests.fakes import InProcessLink, ManualClock
@@ -139,3 +143,25 @@ def test_bet_when_another_hand_has_priced_it_then_the_batch_breaks(
     factories.tick(feed_board)
     with pytest.raises(Broken, match="a bet was priced outside the writer"):
         writer.run_due()
+
+
+def test_exposure_when_a_process_starts_then_told_as_it_is_stored(
+    writer: InProcessLink, now: ManualClock, feed_board: Board
+) -> None:
+    factories.funded_house(writer)
+    nothing = msgspec.msgpack.decode(liabilities.current_exposure().payload, type=ExposureState)
+    assert nothing == ExposureState(10_000_000 * USDC, [])
+    factories.tick(feed_board)
+    accepted(writer.call(place_command(factories.funded_wallet(writer))))
+    now.advance(0.3)
+    factories.tick(feed_board)
+    writer.run_due()
+    bet = Bet.objects.get()
+    assert bet.rate_bps is not None
+    owed = (bet.column_start, bet.low_cents, payout_micros(bet.stake_micros, bet.rate_bps))
+    told = liabilities.current_exposure()
+    assert told.kind == EXPOSURE_KIND
+    stored = msgspec.msgpack.decode(told.payload, type=ExposureState)
+    assert stored.house_balance_micros == 10_000_005 * USDC
+    assert [tuple(cell) for cell in stored.cells] == [owed]
+    assert writer.told[-1] == told  # the notice of the batch that changed it

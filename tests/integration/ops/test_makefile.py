@@ -1,6 +1,7 @@
 """The Makefile's environment: which Python it takes, and what it does about a bad one."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -90,3 +91,15 @@ def test_make_when_python_of_an_installed_environment_breaks_then_it_is_made_ane
     assert made.returncode == 0, made.stderr
     assert made.stdout.startswith("Installing")
     assert python.exists()
+
+
+def test_make_when_it_holds_the_coverage_of_the_money_path_then_of_files_that_are_there() -> None:
+    """A file that was renamed would leave the gate open, and say nothing."""
+    asked = subprocess.run(
+        ["make", "-n", "pytest"], cwd=ROOT, capture_output=True, text=True, timeout=100, check=True
+    )
+    (money_path,) = re.findall(r"--fail-under=95 .*?--include=(\S+)", asked.stdout, re.DOTALL)
+    files = money_path.split(",")
+    assert {"wallet/book.py", "wallet/writer.py", "bets/placing.py"} < set(files)
+    assert [file for file in files if not (ROOT / file).is_file()] == []
+    assert "coverage report --format=total --fail-under=85" in asked.stdout
