@@ -5,18 +5,19 @@ bets through `place_from_socket`, the same way in.
 """
 
 import asyncio
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from django.conf import settings
 
+from bets import counts
 from bets.acceptance import accepted_body, accepted_json
 from bets.entry import BetRequest, Entry, Recovered, outcome_of, parse
 from bets.placing import PlaceBet, PlaceOutcome
 from bets.quotes import quotes
 from pricefeed.board import board
-from taptrading import clock, http
-from taptrading.api import error_body
+from taptrading import clock, http, security
+from taptrading.api import error_body, new_request_id
 from taptrading.direct import Direct
 from taptrading.errors import ApiError, DependencyError, Refusal
 from taptrading.http import Headers, Receive, Scope, Send
@@ -31,13 +32,16 @@ addresses: Final = TokenBuckets(
     burst=LIMITS.address_burst, period_us=clock.US_PER_S // LIMITS.address_rate_per_s
 )
 
+_bad_signatures: Final = security.Repeated("bad_signatures")
+
 _BATCH_OF: Final = msgspec.json.Decoder(dict[str, list[msgspec.Raw]]).decode
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
     """POST only: whoever routes here has looked at the method."""
     request_id = http.request_id(scope)
-    verdict = addresses.take(http.client_address(scope), clock.now_us())
+    asker = Asker(request_id, http.client_address(scope))
+    verdict = addresses.take(asker.address, clock.now_us())
     try:
         if not verdict.allowed:
             raise ApiError("rate_limited", retry_after_ms=verdict.retry_after_s * 1_000)
@@ -45,12 +49,14 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
         limit = LIMITS.batch_body_bytes if kind == "batch" else LIMITS.body_bytes
         body = await http.read_body(receive, limit)
         if kind == "batch":
-            status, answer, headers = await _batch(body, verdict, request_id)
+            status, answer, headers = await _batch(body, verdict, asker)
         elif kind == "check":
             status, answer, headers = await _check(body, verdict)
         else:
-            status, answer, headers = await _place(body, verdict, request_id)
+            status, answer, headers = await _place(body, verdict, asker)
     except ApiError as error:
+        if not scope["path"].rstrip("/").endswith("check"):
+            counts.decided(request_id, error.refusal, 0)
         await http.refuse(send, error.refusal, request_id, _headers(verdict))
         return
     await http.reply(send, status, answer, request_id, headers)
@@ -59,18 +65,25 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
 Answer = tuple[int, bytes, Headers]
 
 
-async def _place(body: bytes, verdict: Verdict, request_id: str) -> Answer:
+class Asker(NamedTuple):
+    """Who asks for a bet, as logs and limits know them."""
+
+    request_id: str
+    address: str
+
+
+async def _place(body: bytes, verdict: Verdict, asker: Asker) -> Answer:
     command = await _judge(body)
     outcome = await entry.send(command)
     headers = _headers(verdict, outcome)
-    refusal = _refusal(outcome)
+    refusal = _decided(asker, outcome)
     if refusal is None:
         assert isinstance(outcome, PlaceOutcome)
         assert isinstance(command, PlaceBet)
         return 202, accepted_body(command, outcome), headers
     if refusal.status in (429, 503):
         headers.append((b"retry-after", str(http.retry_after_s(refusal)).encode()))
-    return refusal.status, http.encode(error_body(refusal, request_id)), headers
+    return refusal.status, http.encode(error_body(refusal, asker.request_id)), headers
 
 
 def place_directly(request: Direct) -> None:
@@ -89,11 +102,11 @@ def place_directly(request: Direct) -> None:
 class _Waiter:
     """Who waits for what became of one direct bet. Called with the link's answer."""
 
-    __slots__ = ("_command", "_request", "_request_id", "_verdict")
+    __slots__ = ("_asker", "_command", "_request", "_verdict")
 
     def __init__(self, request: Direct, request_id: str) -> None:
         self._request = request
-        self._request_id = request_id
+        self._asker = Asker(request_id, request.address)
         self._verdict = addresses.take(request.address, clock.now_us())
 
     def judge(self) -> PlaceBet | Refusal | Recovered:
@@ -113,6 +126,7 @@ class _Waiter:
 
     def send(self, judged: PlaceBet | Refusal) -> None:
         if isinstance(judged, Refusal):
+            _decided(self._asker, judged)
             self._refuse(judged, judged)
         else:
             self._command = judged
@@ -121,7 +135,7 @@ class _Waiter:
     def __call__(self, answer: PlaceOutcome | Refusal | DependencyError) -> None:
         try:
             outcome = outcome_of(self._command, answer)
-            refusal = _refusal(outcome)
+            refusal = _decided(self._asker, outcome)
             if refusal is None:
                 assert isinstance(outcome, PlaceOutcome)
                 body = accepted_body(self._command, outcome)
@@ -135,17 +149,17 @@ class _Waiter:
         head = self._head(outcome)
         if refusal.status in (429, 503):
             head += b"retry-after: %d\r\n" % http.retry_after_s(refusal)
-        body = http.encode(error_body(refusal, self._request_id))
+        body = http.encode(error_body(refusal, self._asker.request_id))
         self._request.reply(refusal.status, head, body)
 
     def fail(self, error: Exception) -> None:
-        status, body, headers = http.refuse_failure(error, self._request_id)
-        head = http.PLAIN_HEAD % self._request_id.encode()
+        status, body, headers = http.refuse_failure(error, self._asker.request_id)
+        head = http.PLAIN_HEAD % self._asker.request_id.encode()
         head += b"".join([b"%b: %b\r\n" % header for header in headers])
         self._request.reply(status, head, body)
 
     def _head(self, outcome: PlaceOutcome | Refusal) -> bytes:
-        return _HEAD % (self._request_id.encode(), *_limit(self._verdict, outcome))
+        return _HEAD % (self._asker.request_id.encode(), *_limit(self._verdict, outcome))
 
 
 _HEAD: Final = http.PLAIN_HEAD + (
@@ -171,7 +185,7 @@ async def _check(body: bytes, verdict: Verdict) -> Answer:
     return 200, http.encode(answer), _headers(verdict)
 
 
-async def _batch(body: bytes, verdict: Verdict, request_id: str) -> Answer:
+async def _batch(body: bytes, verdict: Verdict, asker: Asker) -> Answer:
     """Each of them as if it came alone, in order; one being refused says nothing of the next.
 
     Judged one by one, since a wallet seen for the first time takes a look at the database, then
@@ -181,13 +195,13 @@ async def _batch(body: bytes, verdict: Verdict, request_id: str) -> Answer:
     outcomes = await asyncio.gather(*map(entry.send, commands))
     results: list[dict[str, Any]] = []
     for command, outcome in zip(commands, outcomes, strict=True):
-        refusal = _refusal(outcome)
+        refusal = _decided(asker, outcome)
         if refusal is None:
             assert isinstance(outcome, PlaceOutcome)
             assert isinstance(command, PlaceBet)
             results.append({"status": 202, "bet": accepted_json(command, outcome)})
         else:
-            results.append({"status": refusal.status, **error_body(refusal, request_id)})
+            results.append({"status": refusal.status, **error_body(refusal, asker.request_id)})
     return 200, http.encode({"results": results}), _headers(verdict, outcomes[-1])
 
 
@@ -217,7 +231,7 @@ async def place_from_socket(body: dict[str, Any], address: str) -> tuple[bool, d
     """
     command = await _judge_from_socket(body, addresses.take(address, clock.now_us()))
     outcome = await entry.send(command)
-    refusal = _refusal(outcome)
+    refusal = _decided(Asker(new_request_id(), address), outcome)
     if refusal is None:
         assert isinstance(outcome, PlaceOutcome)
         assert isinstance(command, PlaceBet)
@@ -237,6 +251,18 @@ async def _judge_from_socket(body: dict[str, Any], verdict: Verdict) -> PlaceBet
     except msgspec.MsgspecError as error:
         return Refusal("invalid_request", {"problem": str(error)})
     return await entry.judge(request)
+
+
+def _decided(asker: Asker, outcome: PlaceOutcome | Refusal) -> Refusal | None:
+    """What stands against the bet, once it is counted."""
+    if isinstance(outcome, PlaceOutcome):
+        refusal, bet_id = outcome.refusal, outcome.bet_id
+    else:
+        refusal, bet_id = outcome, 0
+    counts.decided(asker.request_id, refusal, bet_id)
+    if refusal is not None and refusal.code == "bad_signature":
+        _bad_signatures.seen(asker.address, clock.now_us())
+    return refusal
 
 
 def _refusal(outcome: PlaceOutcome | Refusal) -> Refusal | None:

@@ -5,6 +5,7 @@ from typing import Final
 import msgspec
 from django.db import connection
 
+from bets import counts
 from bets.exposure import ExposureState, liability_shares
 from bets.quotes import EXPOSURE_KIND
 from wallet.book import Book
@@ -97,4 +98,6 @@ def current_exposure() -> Notice:
 
 
 def _notice(state: ExposureState) -> Notice:
+    counts.HOUSE_BALANCE.set(state.house_balance_micros)
+    counts.LIABILITY.set(sum(micros for _, _, micros in state.cells))
     return Notice(EXPOSURE_KIND, msgspec.msgpack.encode(state))

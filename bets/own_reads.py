@@ -16,6 +16,7 @@ from bets.wire import BetFacts
 from taptrading import http
 from taptrading.http import Scope, Send, encode
 from taptrading.limits import LIMITS
+from taptrading.metrics import SEEN
 from taptrading.money import MAX_INT
 from taptrading.rows import Rows
 from taptrading.threads import in_thread
@@ -76,6 +77,14 @@ def asked_of(scope: Scope) -> Asked | None:
     if given is None or not plain:
         return None
     return Asked(scope["path"], token.strip().decode("latin-1"), given)
+
+
+def _template_of(path: str) -> str:
+    """The route that Django has for it."""
+    one = _ONE_BET.fullmatch(path)
+    if one is None:
+        return path
+    return f"/api/v1/bets/{'<id:bet_id>' if one['id'] else 'by-nonce/<str:nonce>'}"
 
 
 def _is_single(path: str) -> bool:
@@ -210,6 +219,8 @@ class OwnReads:
         body = await self._body(asked)
         if body is None:
             return False
+        if (seen := scope.get(SEEN)) is not None:
+            seen.endpoint = _template_of(asked.path.removesuffix("/"))
         await http.reply(send, 200, body, http.request_id(scope))
         return True
 

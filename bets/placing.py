@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
-from bets import grid
+from bets import counts, grid
 from bets.pricing import Unpriced, Waiting
 from bets.wire import BetFacts, Facts
 from pricefeed.board import Board
@@ -295,6 +295,7 @@ class PlacingWork:
         if not committed:
             return []
         self._unpriced.add(self._new)
+        counts.accepted.inc(len(self._new))
         return self._told
 
     def _settle_nonces(self, outcomes: list[Outcome], committed: bool) -> None:

@@ -10,13 +10,13 @@ from typing import Any, ClassVar, Final, NamedTuple
 
 from django.db import connection
 
-from bets import rates
+from bets import counts, rates
 from bets.grid import Cell
 from bets.liabilities import Liabilities
 from bets.wire import FACTS, BetFacts, Facts
 from pricefeed import recorder
 from pricefeed.board import Board, TickRecord
-from taptrading import clock
+from taptrading import clock, journal
 from taptrading.errors import Broken
 from taptrading.limits import LIMITS
 from taptrading.money import payout_micros
@@ -256,7 +256,15 @@ class PricingWork:
             for command in self._commands:
                 self._unpriced.back(command)
             return []
+        self._count()
         return [*self._told, self._liabilities.notice()] if self._told else []
+
+    def _count(self) -> None:
+        counts.priced(len(self._confirmed), [row[0] for row in self._rejected])
+        confirmed = (f"{row[-1]} {row[0]}" for row in self._confirmed)
+        journal.write_each("bets confirmed", "bets", confirmed)
+        rejected = (f"{row[-1]} {row[0]}" for row in self._rejected)
+        journal.write_each("bets rejected", "bets", rejected)
 
 
 def _quote(command: PriceBets) -> list[int]:

@@ -4,7 +4,10 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Final, Protocol
 
+from prometheus_client import Gauge
+
 from bets.following import Follower
+from taptrading import metrics
 from taptrading.limits import LIMITS
 
 
@@ -50,3 +53,5 @@ class Roster:
 
 
 roster: Final = Roster()
+SOCKETS: Final = Gauge("websocket_connections", "Open sockets", multiprocess_mode="livesum")
+metrics.on_flush(lambda: SOCKETS.set(len(roster)))

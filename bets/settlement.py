@@ -9,13 +9,14 @@ from typing import Any, ClassVar, Final, NamedTuple
 
 import msgspec
 
+from bets import counts
 from bets.grid import column_of
 from bets.liabilities import Liabilities
 from bets.models import Bet, Settlement
 from bets.resolution import ColumnDecision, deflate_evidence, touches
-from bets.wire import FACTS, Facts
+from bets.wire import FACTS, BetFacts, Facts
 from pricefeed import recorder
-from taptrading import clock
+from taptrading import clock, journal
 from taptrading.errors import Broken, Refusal
 from taptrading.limits import LIMITS
 from taptrading.money import payout_micros
@@ -23,6 +24,9 @@ from wallet.book import Book
 from wallet.events import Event, Told
 from wallet.protocol import Command, Done, Outcome
 
+_ID, _STATUS, _STAKE, _PAID = map(
+    BetFacts._fields.index, ("id", "status", "stake_micros", "payout_micros")
+)
 _LOAD: Final = (
     f"SELECT wallet_id, house_id, {FACTS} FROM bets_bet"  # noqa: S608
     " WHERE column_start = %s AND taken_low_cents IS NOT NULL AND resolved_at IS NULL"
@@ -199,7 +203,14 @@ class SettlementWork:
     def finish(self, outcomes: list[Outcome], committed: bool) -> list[Told]:
         if not committed or not self._resolved:
             return []
+        self._count()
         return [*self._told, self._liabilities.notice()]
+
+    def _count(self) -> None:
+        facts = [event.data for event in self._told if isinstance(event, Event)]
+        counts.resolved((fact[_STATUS], fact[_STAKE], fact[_PAID]) for fact in facts)
+        resolved = (f"{fact[_ID]} {fact[_STATUS]} {fact[_PAID]}" for fact in facts)
+        journal.write_each("bets resolved", "bets", resolved)
 
 
 def closed_columns(now_us: int) -> list[int]:
@@ -214,6 +225,15 @@ def closed_columns(now_us: int) -> list[int]:
         Settlement.objects.filter(column_start__in=recent).values_list("column_start", flat=True)
     )
     return sorted(set(_with_open_bets(end)) | (set(recent) - decided))
+
+
+def lag_s(now_us: int) -> float:
+    """How long ago the oldest column closed that has bets to resolve; 0: there is none."""
+    columns = Bet.objects.open().order_by("column_start").values_list("column_start", flat=True)
+    first = columns.first()
+    if first is None:
+        return 0.0
+    return max(0.0, now_us / clock.US_PER_S - (first + LIMITS.column_s))
 
 
 def _with_open_bets(end: int) -> Iterator[int]:

@@ -7,64 +7,75 @@ import os
 import socket
 import threading
 from collections.abc import Callable
-from typing import Any, Final
-from weakref import WeakSet
+from typing import Any, Final, Generic, TypeVar
 
 import redis
 from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import connection
-from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.backends.signals import connection_created
 from msgspec import DecodeError
-from prometheus_client import Gauge
 
 from pricefeed import recorder
 from pricefeed.board import FEED_KEY, Board, FeedState, decode
 from taptrading import clock
 from taptrading.limits import LIMITS, MIB
+from taptrading.vitals import open_connections
+from wallet.protocol import encode_frame
 
 OK: Final = "ok"
 DEGRADED: Final = "degraded"
 STALE: Final = "stale"
 DOWN: Final = "down"
 FRESH_US: Final = clock.US_PER_S
+BEARABLE_US: Final = 5 * clock.US_PER_S
 PATIENCE_S: Final = 1.0
+DEPENDENCIES: Final = ("database", "redis", "writer")
 
 Report = dict[str, Any]
 
-_connections: WeakSet[BaseDatabaseWrapper] = WeakSet()
-_CONNECTIONS: Final = Gauge(
-    "database_connections",
-    "Connections to the database of all processes, each as of its newest one",
-    multiprocess_mode="livesum",
-)
+_NOTHING: Final = encode_frame(0, [])
+
+T = TypeVar("T")
 
 
-def _remember_connection(connection: BaseDatabaseWrapper, **_: object) -> None:
-    _connections.add(connection)
-    _CONNECTIONS.set(_open_connections())
+class Remembered(Generic[T]):
+    """The last answer while it is fresh, a second; one of those who ask makes it anew.
 
+    Making it may take seconds when what is asked hangs. Whoever comes meanwhile gets the last
+    one, so that a hanging part does not take the threads that serve traders; if that is too old
+    to be true, they wait.
+    """
 
-connection_created.connect(_remember_connection)
-
-
-class Remembered:
-    """The last report, while it is fresh; callers who come meanwhile wait for the same one."""
-
-    def __init__(self, report: Callable[[], Report]) -> None:
-        self._report = report
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
         self._lock = threading.Lock()
-        self._made_us = 0
-        self._last: Report | None = None
+        self._last: tuple[int, T] | None = None
 
-    def __call__(self) -> Report:
-        with self._lock:
-            now_us = clock.monotonic_us()
-            if self._last is None or not 0 <= now_us - self._made_us < FRESH_US:
-                self._last = self._report()
-                self._made_us = now_us
-            return self._last
+    def __call__(self) -> T:
+        last = self._last
+        if last is not None and _age_us(last[0]) < FRESH_US:
+            return last[1]
+        bearable = last is not None and _age_us(last[0]) < BEARABLE_US
+        if not self._lock.acquire(blocking=not bearable):
+            assert last is not None
+            return last[1]
+        try:
+            return self._fresh()
+        finally:
+            self._lock.release()
+
+    def _fresh(self) -> T:
+        """Made now, unless somebody else did while we waited."""
+        if self._last is None or _age_us(self._last[0]) >= FRESH_US:
+            made = self._make()
+            self._last = (clock.monotonic_us(), made)
+        return self._last[1]
+
+
+def _age_us(made_us: int) -> int:
+    """A clock that was set back makes everything old."""
+    age_us = clock.monotonic_us() - made_us
+    return age_us if age_us >= 0 else BEARABLE_US
 
 
 def report() -> Report:
@@ -84,7 +95,7 @@ def report() -> Report:
     return {"status": overall(checks), "timestamp": clock.iso_ms(now_us), "checks": checks}
 
 
-healthz: Final = Remembered(report)
+healthz: Final[Remembered[Report]] = Remembered(report)
 
 
 def overall(checks: dict[str, Report]) -> str:
@@ -98,7 +109,7 @@ def overall(checks: dict[str, Report]) -> str:
 
 def is_ready(found: Report) -> bool:
     """Whether this process can serve: prices may be stale, what it stands on may not be down."""
-    return all(found["checks"][name]["status"] == OK for name in ("database", "redis", "writer"))
+    return all(found["checks"][name]["status"] == OK for name in DEPENDENCIES)
 
 
 def check_database() -> Report:
@@ -108,12 +119,7 @@ def check_database() -> Report:
             cursor.fetchone()
     except DatabaseError:
         return {"status": DOWN, "connections": 0, "wal_size_mb": None}
-    return {"status": OK, "connections": _open_connections(), "wal_size_mb": _wal_size_mb()}
-
-
-def _open_connections() -> int:
-    """Of this process."""
-    return sum(known.connection is not None for known in tuple(_connections))
+    return {"status": OK, "connections": open_connections(), "wal_size_mb": _wal_size_mb()}
 
 
 def _wal_size_mb() -> float | None:
@@ -175,11 +181,13 @@ def check_price_feed(board: Board, now_us: int) -> Report:
 
 
 def check_writer() -> Report:
-    """Whether somebody listens; what it does is told by its metrics."""
+    """Whether it answers a batch of nothing: one that is stuck would still be connected to."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(PATIENCE_S)
         try:
             probe.connect(str(settings.WRITER_SOCKET))
+            probe.sendall(_NOTHING)
+            answered = probe.recv(len(_NOTHING)) == _NOTHING
         except OSError:
-            return {"status": DOWN}
-    return {"status": OK}
+            answered = False
+    return {"status": OK if answered else DOWN}

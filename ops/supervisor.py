@@ -74,14 +74,16 @@ class Supervisor:
         folder: Path,
         say: Callable[[str, str], None],
         on_up: Callable[[str, float], None] = lambda name, took_s: None,
+        on_end: Callable[[int], None] = lambda pid: None,
         back_off: Callable[[], BackOff] = BackOff,
         clock: Clock | None = None,
     ) -> None:
         """`say(part, line)` logs; `on_up(part, seconds since its start)` is called each
-        time a part came up."""
+        time a part came up, `on_end(pid)` each time a process of a part has ended."""
         self.folder = folder
         self.say = say
         self.on_up = on_up
+        self.on_end = on_end
         self.clock = clock or Clock()
         self.stopping = asyncio.Event()
         self._keepers = {part.name: _Keeper(part, self, back_off()) for part in parts}
@@ -178,6 +180,7 @@ class _Keeper:
         watching = asyncio.create_task(self._watch(self._child))
         code = await self._child.exited
         watching.cancel()
+        self._supervisor.on_end(self._child.pid)
         self._refuse_newcomers()
         self.up.clear()
         return code

@@ -6,12 +6,11 @@ from typing import Final
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.http import require_safe
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from ops import health
+from ops import metrics as platform_metrics
 from ops.version import version as running_version
-from pricefeed import counts
 from taptrading.api import error_body, request_id
 from taptrading.errors import Refusal
 
@@ -67,15 +66,9 @@ def version(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def metrics(request: HttpRequest) -> HttpResponse:
-    """Of this process, or of all that share PROMETHEUS_MULTIPROC_DIR."""
-    registry = REGISTRY
-    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-        registry.register(counts.present)
-    return HttpResponse(
-        generate_latest(registry), content_type=CONTENT_TYPE_LATEST, headers=_NO_STORE
-    )
+    """For Prometheus; see `ops/metrics.py`."""
+    found = platform_metrics.text()
+    return HttpResponse(found, content_type=CONTENT_TYPE_LATEST, headers=_NO_STORE)
 
 
 def _headers(well: bool) -> dict[str, str]:

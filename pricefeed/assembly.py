@@ -16,7 +16,7 @@ from pricefeed.sources import Source, binance, coinbase, kraken
 from pricefeed.sources.replay import ReplaySource
 from pricefeed.sources.simulated import SimulatedSource
 from pricefeed.sources.venue import VenueSource
-from taptrading import clock, hub
+from taptrading import clock, hub, vitals
 
 
 def source(name: str, now_us: Callable[[], int]) -> Source:
@@ -50,6 +50,7 @@ async def run(stop: asyncio.Event, on_column_closed: Sequence[OnColumnClosed] = 
         helpers = [
             asyncio.create_task(publisher.run(), name="publish"),
             asyncio.create_task(hear_overrides(redis, feed.hear), name="hear-overrides"),
+            asyncio.create_task(vitals.pulse("pricefeed"), name="pulse"),
         ]
         try:
             # A helper that breaks takes the process with it: half a feed would go unnoticed.

@@ -12,7 +12,7 @@ from django.conf import settings
 
 from pricefeed.breaker import AUTO, NO_OVERRIDE, OVERRIDES, Override
 from pricefeed.models import BreakerOverride
-from taptrading import clock
+from taptrading import clock, security
 from taptrading.limits import LIMITS
 
 log = logging.getLogger(__name__)
@@ -42,6 +42,7 @@ def record(state: str, *, reason: str, by: str, lasts_s: int | None = None) -> B
         until=until,
     )
     log.warning("action=breaker_override state=%s by=%s until=%s why=%s", state, by, until, reason)
+    security.event("breaker_override", state=state, by=by)
     return row
 
 

@@ -21,12 +21,13 @@ import taptrading.celery  # noqa: E402, F401  # shared tasks find their app
 from bets import endpoint, reads  # noqa: E402
 from bets.live import live  # noqa: E402
 from bets.own_reads import own_reads  # noqa: E402
-from taptrading import collector, http  # noqa: E402
+from taptrading import collector, http, vitals  # noqa: E402
 from taptrading.direct import HANDLERS  # noqa: E402
 from taptrading.django_threads import ThreadedDjango  # noqa: E402
 from taptrading.errors import Refusal  # noqa: E402
 from taptrading.http import App, Receive, Scope, Send  # noqa: E402
 from taptrading.limits import LIMITS  # noqa: E402
+from taptrading.metrics import UNROUTED, Seen  # noqa: E402
 from taptrading.routing import websocket  # noqa: E402
 from wallet import link  # noqa: E402
 
@@ -39,10 +40,14 @@ django_app: Final = ThreadedDjango()
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "http":
         app = _ROUTES.get(scope["path"])
-        if app is None:
-            await _django(scope, receive, send)
-        else:
-            await _guarded(app, scope, receive, send)
+        seen = Seen(scope, send, UNROUTED if app is None else scope["path"].removesuffix("/"))
+        try:
+            if app is None:
+                await _django(scope, receive, seen)
+            else:
+                await _guarded(app, scope, receive, seen)
+        finally:
+            seen.count()
     elif scope["type"] == "websocket":
         await websocket(scope, receive, send)
     else:
@@ -123,6 +128,8 @@ HANDLERS.update(dict.fromkeys((b"/api/v1/bets", b"/api/v1/bets/"), endpoint.plac
 
 # With the process.
 
+_pulse: asyncio.Task[None] | None = None
+
 
 async def _lifespan(receive: Receive, send: Send) -> None:
     while (await receive())["type"] != "lifespan.shutdown":
@@ -138,8 +145,10 @@ async def _lifespan(receive: Receive, send: Send) -> None:
 
 
 async def _start() -> None:
+    global _pulse
     link.start()
     await live.start()
+    _pulse = asyncio.create_task(vitals.pulse("web"), name="pulse")
     collector.spare()
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -149,6 +158,8 @@ async def _start() -> None:
 async def _stop() -> None:
     await live.stop()
     await link.current().stop()
+    if _pulse is not None:
+        _pulse.cancel()
 
 
 def _say_goodbye_first(number: int, loop: asyncio.AbstractEventLoop) -> None:

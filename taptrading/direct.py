@@ -8,10 +8,13 @@ ASGI application, which has to answer the same.
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from functools import cache
+from time import perf_counter
 from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from taptrading import metrics
 from taptrading.limits import LIMITS
 
 
@@ -23,11 +26,15 @@ class Direct:
     """
 
     __slots__ = (
-        *("address", "body", "disconnected", "headers", "keep_alive", "message_event"),
-        *("more_body", "protocol", "response_complete"),
+        *("address", "answers", "body", "disconnected", "headers", "keep_alive"),
+        *("message_event", "more_body", "protocol", "response_complete", "started"),
     )
 
-    def __init__(self, protocol: "DirectProtocol", keep_alive: bool) -> None:
+    def __init__(
+        self, protocol: "DirectProtocol", keep_alive: bool, answers: metrics.Answers
+    ) -> None:
+        self.started = perf_counter()
+        self.answers = answers
         self.protocol = protocol
         self.headers = protocol.headers
         self.address = protocol.client[0] if protocol.client else "unknown"
@@ -53,6 +60,7 @@ class Direct:
         if not self.keep_alive:
             protocol.transport.close()
         protocol.on_response_complete()
+        self.answers.add(status, perf_counter() - self.started)
 
     def later(self, work: Coroutine[Any, Any, None]) -> None:
         """For an answer that takes waiting; the server stops only after it."""
@@ -64,6 +72,11 @@ class Direct:
 
 Handler = Callable[[Direct], None]
 HANDLERS: Final[dict[bytes, Handler]] = {}
+
+
+@cache  # of paths in HANDLERS, so of a few
+def _answers_of(path: bytes) -> metrics.Answers:
+    return metrics.answers("POST", metrics.template_of(path.decode().lstrip("/")))
 
 
 # For those who wait for more of a request: nobody waits for more of a direct one.
@@ -82,7 +95,7 @@ class DirectProtocol(HttpToolsProtocol):
         self._handler = handler
         http_version = self.parser.get_http_version()
         keep_alive = http_version != "1.0" and self.parser.should_keep_alive()
-        self.cycle = Direct(self, keep_alive)  # type: ignore[assignment]
+        self.cycle = Direct(self, keep_alive, _answers_of(self.url))  # type: ignore[assignment]
 
     def _is_plain(self) -> bool:
         return (

@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 from weakref import WeakKeyDictionary
 
 from channels.layers import get_channel_layer
+from prometheus_client import Counter
 
 from taptrading.sender import BEACON, BEACON_S, GROUP, RETRY_S, TRANSPORT_ERRORS, Sender
 
@@ -20,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 SILENT_BEACONS: Final = 5  # own beacons that may go unheard before subscribing anew
 SENDERS_REMEMBERED: Final = 1_000
+
+GAPS: Final = Counter("hub_gaps_total", "Times messages between processes may have been missed")
 
 OnPayload = Callable[[bytes], None]
 
@@ -141,6 +144,7 @@ class Hub:
 
     def _gap(self, why: str) -> None:
         self.gaps += 1
+        GAPS.inc()
         if self.gaps > 1:  # the first subscription is no news
             logger.warning("messages may have been missed (%s)", why)
         for listener in tuple(self._gap_listeners):

@@ -129,6 +129,7 @@ INSTALLED_APPS = [
     "ops",
 ]
 MIDDLEWARE = [
+    "taptrading.middleware.Counted",
     "taptrading.api.RequestIdMiddleware",
     "taptrading.middleware.ShortBodies",
     "django.middleware.security.SecurityMiddleware",

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 from django.conf import settings
 from django.db.models import Sum
 
-from taptrading import clock
+from taptrading import clock, security
 from taptrading.errors import ApiError, Refusal
 from taptrading.limits import LIMITS
 from taptrading.strict import parse_json_object
@@ -52,7 +52,11 @@ def receive_event(body: bytes, timestamp: str, signature: str) -> Reported:
     """
     if len(body) > LIMITS.body_bytes:
         raise ApiError("too_large", limit_bytes=LIMITS.body_bytes)
-    _check_signature(body, timestamp, signature)
+    try:
+        _check_signature(body, timestamp, signature)
+    except ApiError:
+        security.event("custody_signature")
+        raise
     event = CustodyEventInput(data=parse_json_object(body))
     event.is_valid(raise_exception=True)
     outcome = link.call(CustodyReport(**event.validated_data))

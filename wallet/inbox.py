@@ -10,8 +10,9 @@ import time
 from collections import deque
 from typing import Final
 
-from prometheus_client import Gauge
+from prometheus_client import Counter, Gauge
 
+from taptrading import metrics
 from taptrading.errors import Refusal
 from taptrading.limits import LIMITS
 from wallet.protocol import Command, Outcome, encode_frame
@@ -19,6 +20,13 @@ from wallet.protocol import Command, Outcome, encode_frame
 DEPTH: Final = Gauge(
     "writer_queue_depth", "Commands that wait in the writer", multiprocess_mode="livesum"
 )
+USE: Final = Gauge(
+    "writer_queue_use_ratio",
+    "Largest share of the writer's queue that was taken within the last second",
+    multiprocess_mode="livemax",
+)
+FULL: Final = Counter("writer_queue_full_total", "Commands refused because the queue was full")
+_PEAK: Final = metrics.Peak(USE, LIMITS.writer_queue)
 
 
 class Request:
@@ -54,6 +62,7 @@ class Inbox:
     def put(self, request: Request) -> None:
         """One that does not fit is answered `overloaded`."""
         if self.depth + len(request.commands) > LIMITS.writer_queue:
+            FULL.inc(len(request.commands))
             request.refuse("overloaded")
             return
         (self._background if request.background else self._traders).append(request)
@@ -83,3 +92,4 @@ class Inbox:
     def _count(self, commands: int) -> None:
         self.depth += commands
         DEPTH.set(self.depth)
+        _PEAK.note(self.depth)

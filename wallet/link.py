@@ -21,6 +21,7 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 from prometheus_client import Counter, Gauge
 
+from taptrading import metrics
 from taptrading.errors import DependencyError, OutcomeUnknown, Refusal
 from taptrading.limits import LIMITS
 from wallet.protocol import (
@@ -44,8 +45,15 @@ RECONNECT_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 QUEUE_DEPTH = Gauge(
     "entry_queue_depth", "Commands that wait for the writer", multiprocess_mode="livesum"
 )
+QUEUE_USE = Gauge(
+    "entry_queue_use_ratio",
+    "Largest share of the queue for the writer that was taken within the last second",
+    multiprocess_mode="livemax",
+)
 QUEUE_FULL = Counter("entry_queue_full_total", "Commands refused because the queue was full")
 
+
+_PEAK: Final = metrics.Peak(QUEUE_USE, LIMITS.entry_queue)
 
 # So many commands make a batch of their own while others are under way: the writer has something
 # to do while this process still reads and checks the rest of what came in at once.
@@ -111,6 +119,7 @@ class Link:
             answered(DependencyError("the writer cannot be reached"))
         elif len(self._waiting) >= LIMITS.entry_queue:
             QUEUE_FULL.inc()
+            _PEAK.note(len(self._waiting))
             answered(Refusal("overloaded"))
         else:
             self._waiting.append((command, answered, time.monotonic() + PATIENCE_S))
@@ -144,6 +153,7 @@ class Link:
     def _send(self) -> None:
         """The next batch, if there is one and not too many are under way."""
         self._send_is_due = False
+        _PEAK.note(len(self._waiting))
         if len(self._under_way) >= BATCHES_UNDER_WAY or self._wire is None:
             return
         batch = self._next_batch()
@@ -167,6 +177,7 @@ class Link:
             else:
                 _tell(answered, DependencyError("the writer does not keep up"))
         QUEUE_DEPTH.set(len(self._waiting))
+        _PEAK.note(len(self._waiting))
         return batch
 
     def _take(self, body: bytes) -> None:

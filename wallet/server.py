@@ -27,6 +27,7 @@ from wallet.protocol import (
     FrameError,
     Outcome,
     command_decoder,
+    encode_frame,
     frame_length,
 )
 from wallet.writer import Writer
@@ -113,7 +114,10 @@ class WriterServer:
                 header = await reader.readexactly(HEADER.size)
                 body = await reader.readexactly(frame_length(header))
                 number, commands = self._decode(body)
-                self._take(Request(stream, number, commands))
+                if commands:
+                    self._take(Request(stream, number, commands))
+                else:  # somebody asks whether we are there
+                    stream.write(encode_frame(number, []))
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         except (FrameError, msgspec.MsgspecError) as error:

@@ -13,12 +13,14 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connection
 from redis.exceptions import RedisError
 
+from bets import counts
 from bets.handlers import game_handlers
 from bets.liabilities import current_exposure
 from bets.quotes import EXPOSURE_KEY, EXPOSURE_KIND
+from bets.settlement import lag_s
 from ops.lock import AlreadyRunning, FolderLock
 from pricefeed.board import FEED_KEY, FEED_KIND, board
-from taptrading import collector, hub
+from taptrading import clock, collector, hub, vitals
 from wallet import balances
 from wallet.checkpoints import Checkpointer
 from wallet.keys import KeyHandler
@@ -65,7 +67,11 @@ async def _run() -> None:
     hub.on(FEED_KIND, board.receive)
     await _read_board(store)
     serving = asyncio.create_task(server.serve())
-    helping = [asyncio.create_task(hub.run()), asyncio.create_task(_repeat(server, store))]
+    helping = [
+        asyncio.create_task(hub.run()),
+        asyncio.create_task(_repeat(server, store)),
+        asyncio.create_task(vitals.pulse("writer")),
+    ]
     try:
         # Without its helpers a writer would go on deaf or dumb: better to end and start again.
         await asyncio.wait([serving, *helping], return_when=asyncio.FIRST_COMPLETED)
@@ -127,6 +133,7 @@ async def _repeat(server: WriterServer, store: "redis.asyncio.Redis") -> None:
     while True:
         try:
             server.tell(current_exposure())
+            counts.SETTLEMENT_LAG.set(lag_s(clock.now_us()))
             if not rebuilt or await balances.is_missing(store):
                 for chunk in balances.everything():
                     server.tell(chunk)

@@ -23,6 +23,7 @@ from ops.parts import platform_parts
 from ops.supervisor import SUPERVISOR, Part, Supervisor
 from taptrading.clock import US_PER_S, Clock
 from taptrading.errors import TapTradingError
+from taptrading.metrics import forget_process
 
 _DEFAULT_URL: Final = "http://127.0.0.1:8000"
 
@@ -111,7 +112,12 @@ async def _supervise(parts: list[Part], host: str, port: int, started_us: int) -
         told.add(part)
 
     supervisor = Supervisor(
-        parts, folder=settings.BASE_DIR, say=console.say, on_up=tell, clock=clock
+        parts,
+        folder=settings.BASE_DIR,
+        say=console.say,
+        on_up=tell,
+        on_end=forget_process,
+        clock=clock,
     )
     supervisor.handle_signals()
     await supervisor.run()

@@ -2,7 +2,11 @@
 
 import json
 import socket
+import socketserver
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +20,9 @@ from django.urls import include, path
 
 from ops import health
 from pricefeed.board import FEED_KEY, FeedState, TickRecord, encode
-from taptrading import clock
+from taptrading import clock, vitals
 from tests.fakes import ManualClock
-from tests.servers import Valkey, valkey_server
+from tests.servers import Valkey, short_folder, valkey_server
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__)]
 urlpatterns = [path("", include("ops.urls"))]
@@ -38,11 +42,26 @@ def platform(server: Valkey, settings: Any, tmp_path: Path, now: ManualClock) ->
     settings.WRITER_SOCKET.unlink(missing_ok=True)
     now.advance(10)  # past what an earlier test's report remembers
     health.healthz._last = None
-    with socket.socket(socket.AF_UNIX) as writer:
-        writer.bind(str(settings.WRITER_SOCKET))
-        writer.listen()
+    with answering(settings.WRITER_SOCKET):
         publish(server, now, age_ms=200)
         yield settings
+
+
+class Echo(socketserver.BaseRequestHandler):
+    """A writer that is asked for nothing answers with nothing."""
+
+    def handle(self) -> None:
+        self.request.sendall(self.request.recv(100))
+
+
+@contextmanager
+def answering(path: Path) -> Iterator[None]:
+    with socketserver.UnixStreamServer(str(path), Echo) as writer:
+        serving = threading.Thread(target=writer.serve_forever, args=[0.01])
+        serving.start()
+        yield
+        writer.shutdown()
+        serving.join()
 
 
 def publish(server: Valkey, now: ManualClock, age_ms: int, breaker: str = "closed") -> None:
@@ -118,6 +137,18 @@ def test_healthz_when_the_writer_is_down_is_503(platform: Any, tmp_path: Path) -
     assert (status, body["checks"]["writer"]) == (503, {"status": "down"})
 
 
+def test_healthz_when_the_writer_is_connected_to_but_does_not_answer_is_503(
+    platform: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "PATIENCE_S", 0.05)
+    with short_folder() as folder, socket.socket(socket.AF_UNIX) as stuck:
+        platform.WRITER_SOCKET = folder / "writer.sock"
+        stuck.bind(str(platform.WRITER_SOCKET))
+        stuck.listen()
+        status, body = get("/healthz")
+    assert (status, body["checks"]["writer"]) == (503, {"status": "down"})
+
+
 def test_healthz_when_the_database_is_down_is_503(
     platform: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,6 +172,33 @@ def test_healthz_when_asked_again_within_a_second_asks_nobody(
     assert get("/healthz") == first
     now.advance(0.1)
     assert get("/healthz")[0] == 503
+
+
+def test_report_when_it_is_being_made_then_others_get_the_last_one_and_do_not_wait(
+    now: ManualClock,
+) -> None:
+    asked, go_on = threading.Event(), threading.Event()
+    made: list[int] = []
+
+    def make() -> int:
+        made.append(len(made))
+        if len(made) == 2:
+            asked.set()
+            assert go_on.wait(10)
+        return len(made)
+
+    remembered = health.Remembered(make)
+    assert remembered() == 1
+    now.advance(2)
+    with ThreadPoolExecutor(2) as pool:
+        slow = pool.submit(remembered)
+        assert asked.wait(10)
+        assert remembered() == 1
+        now.advance(health.BEARABLE_US / clock.US_PER_S)
+        patient = pool.submit(remembered)  # the last one is too old to be true by now
+        go_on.set()
+        assert (slow.result(10), patient.result(10)) == (2, 2)
+    assert len(made) == 2
 
 
 def test_detailed_when_not_staff_is_refused(platform: Any) -> None:
@@ -174,8 +232,7 @@ def test_metrics_are_in_prometheus_form(platform: Any) -> None:
 
 @pytest.mark.django_db
 def test_connection_when_it_is_opened_then_the_gauge_counts_it() -> None:
-    gauge = health._CONNECTIONS
-    gauge.set(0)
+    vitals.CONNECTIONS.set(0)
     opened = connections["default"]
     connection_created.send(type(opened), connection=opened)
-    assert gauge._value.get() == health._open_connections() >= 1
+    assert vitals.CONNECTIONS._value.get() == vitals.open_connections() >= 1

@@ -1,0 +1,69 @@
+"""What `/metrics` answers: what all processes of the platform have counted, and what is asked at
+that moment because nobody keeps it. A second old at most, however many ask.
+"""
+
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from django.conf import settings
+from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+from ops import health
+from pricefeed import counts
+
+
+class Dependencies(Collector):
+    """What the platform stands on, as `/healthz` says it: asked, or a process that died could not
+    be told from one that has nothing to say."""
+
+    def collect(self) -> Iterable[Metric]:
+        family = GaugeMetricFamily(
+            "dependency_up", "1 if it does its work, 0 if not", labels=["dependency"]
+        )
+        for name, check in health.healthz()["checks"].items():
+            if name in health.DEPENDENCIES:
+                family.add_metric([name], float(check["status"] == health.OK))
+        yield family
+
+
+class Disk(Collector):
+    def collect(self) -> Iterable[Metric]:
+        yield GaugeMetricFamily(
+            "data_disk_free_ratio",
+            "Share of the data folder's disk that is free",
+            _free_ratio(Path(settings.DATA_DIR)),
+        )
+
+
+def _free_ratio(folder: Path) -> float:
+    usage = shutil.disk_usage(folder)
+    return usage.free / (usage.used + usage.free)
+
+
+_ASKED: Final = (Dependencies(), Disk())
+
+
+def _text() -> bytes:
+    asked = CollectorRegistry()
+    for collector in _ASKED:
+        asked.register(collector)
+    return generate_latest(_counted()) + generate_latest(asked)
+
+
+def _counted() -> CollectorRegistry:
+    """Of this process, or of all that share PROMETHEUS_MULTIPROC_DIR."""
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return REGISTRY
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    registry.register(counts.present)
+    return registry
+
+
+text: Final = health.Remembered(_text)
