@@ -1,11 +1,13 @@
 """What placing takes, stores, answers and tells of each bet of a batch, at the very bounds."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 from django.db import OperationalError
 
+from bets import counts
 from bets.models import Bet
 from bets.placing import PlaceBet, PlaceOutcome, PlacingHandler
 from bets.pricing import Unpriced
@@ -13,6 +15,7 @@ from bets.wire import BetFacts, bet_json
 from pricefeed.board import Board
 from taptrading import clock
 from taptrading.errors import Refusal
+from taptrading.limits import LIMITS
 from tests import factories
 from tests.factories import USDC, accepted, place_command
 from tests.fakes import FakeNonces, InProcessLink, ManualClock
@@ -179,6 +182,29 @@ def test_cell_when_taken_in_the_same_batch_then_refused_before_the_database_has_
     ]
     codes = [outcome.refusal and outcome.refusal.code for outcome in writer.run(commands)]
     assert codes == [None, "cell_taken", None, None, None]
+
+
+def test_bet_when_the_quote_is_a_second_old_then_by_whole_milliseconds(
+    writer: InProcessLink, player: Wallet, now: ManualClock
+) -> None:
+    now.us += LIMITS.quote_age_ms * 1_000 + 999
+    accepted(writer.call(place_command(player)))
+    now.us += 1
+    stale = Refusal("price_stale", {"age_ms": LIMITS.quote_age_ms + 1})
+    outcome = writer.call(place_command(player))
+    assert outcome.refusal == stale
+    assert isinstance(refused(outcome).detail["age_ms"], int)
+
+
+def test_bets_when_committed_then_counted_and_only_then(
+    writer: InProcessLink, player: Wallet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[int] = []
+    monkeypatch.setattr(counts, "accepted", SimpleNamespace(inc=counted.append))
+    columns = next_columns(place_command(player), 2)
+    poor = place_command(player, stake_micros=100 * USDC + 1)
+    writer.run([*(place_command(player, column_start=column) for column in columns), poor])
+    assert counted == [2]
 
 
 # What the nonces' keeper says, and is told

@@ -1,5 +1,6 @@
 """What settlement pays, stores and tells: every field, at the very bounds."""
 
+import logging
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -7,6 +8,7 @@ import msgspec
 import pytest
 from django.db import OperationalError, connection
 
+from bets import counts
 from bets.exposure import ExposureState
 from bets.grid import column_of
 from bets.models import Bet, Settlement
@@ -19,6 +21,7 @@ from bets.settlement import (
     SettlementWork,
     closed_columns,
     decide_command,
+    lag_s,
 )
 from bets.wire import BetFacts, bet_json
 from pricefeed.board import Board
@@ -34,6 +37,7 @@ from wallet.events import Event, Notice, Told
 from wallet.ids import HOUSE, IdMint
 from wallet.models import LedgerEntry, Wallet
 from wallet.protocol import Done
+from wallet.writer import Writer
 
 OWN = PRICE_CENTS // 1_000 * 1_000
 STAKE = 5 * USDC
@@ -50,6 +54,16 @@ class Table:
     @property
     def column_start(self) -> int:
         return self.low.column_start
+
+
+@pytest.fixture(autouse=True)
+def whole_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing that settlement writes is refused by the database."""
+
+    def split(self: Writer, commands: object, works: object) -> None:
+        pytest.fail("the database refused a batch")
+
+    monkeypatch.setattr(Writer, "_run_one_by_one", split)
 
 
 @pytest.fixture
@@ -244,6 +258,25 @@ def test_settle_when_committed_then_each_bet_is_told_as_it_is_stored_and_the_exp
     assert exposure == ExposureState(house, [])
 
 
+def test_settle_when_committed_then_counted_and_journaled_once(
+    writer: InProcessLink,
+    table: Table,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counted: list[tuple[str, int, int]] = []
+    monkeypatch.setattr(counts, "resolved", counted.extend)
+    with caplog.at_level(logging.INFO, "journal"):
+        writer.run([decided(table.column_start), SettleBets(table.column_start)])
+        writer.call(SettleBets(table.column_start))
+    table.low.refresh_from_db()
+    won = table.low.payout_micros or 0
+    assert counted == [("won", STAKE, won), ("lost", STAKE, 0)]
+    (line,) = caplog.records
+    assert line.getMessage() == "bets resolved"
+    assert vars(line)["bets"] == [f"{table.low.pk} won {won}", f"{table.high.pk} lost 0"]
+
+
 def test_settle_when_the_batch_cannot_be_committed_then_nothing_told_and_nothing_paid(
     writer: InProcessLink, table: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -252,6 +285,7 @@ def test_settle_when_the_batch_cannot_be_committed_then_nothing_told_and_nothing
 
     with monkeypatch.context() as patched:
         patched.setattr("wallet.book.Book.persist", disk_full)
+        patched.setattr(counts, "resolved", lambda bets: pytest.fail("counted"))
         writer.run([decided(table.column_start), SettleBets(table.column_start)])
     assert writer.told == []
     assert entries_of(table.low) == []
@@ -381,3 +415,20 @@ def test_closed_columns_when_several_hold_open_bets_then_each_once_in_order(
         accepted(writer.call(place_command(table.player, column_start=column)))
     late_us = (table.column_start + 86_400) * clock.US_PER_S
     assert closed_columns(late_us)[:3] == sorted(columns)
+
+
+def test_lag_when_no_bets_are_open_then_none(writer: InProcessLink, table: Table) -> None:
+    late_us = (table.column_start + 86_400) * clock.US_PER_S
+    writer.run([void(table.column_start), SettleBets(table.column_start)])
+    assert lag_s(late_us) == 0.0
+
+
+def test_lag_when_bets_are_open_then_since_the_oldest_column_closed(
+    writer: InProcessLink, table: Table
+) -> None:
+    accepted(
+        writer.call(place_command(table.player, column_start=table.column_start + LIMITS.column_s))
+    )
+    closed_us = (table.column_start + LIMITS.column_s) * clock.US_PER_S
+    assert lag_s(closed_us - 1) == lag_s(closed_us) == 0.0
+    assert lag_s(closed_us + 2_500_000) == 2.5
