@@ -14,6 +14,10 @@ hash_of = $(shell cat $(1) | sha256sum | cut -c1-16)
 RUN_STAMP := $(VENV)/.run-$(call hash_of,requirements/run.txt)
 DEV_STAMP := $(VENV)/.dev-$(call hash_of,requirements/dev.txt requirements/run.txt)
 
+# The page's third-party code, bundled once. Without npm on the machine, one comes from PyPI.
+WEB := taptrading/web
+BUNDLE := $(if $(wildcard $(WEB)/package.json),$(WEB)/static/trader/vendor.js)
+
 # Figures of benchmarks are kept here. SCALE is ci (seconds), normal or long (as the budget says).
 FIGURES := var/bench
 SCALE ?= normal
@@ -21,7 +25,7 @@ SCALE ?= normal
 .PHONY: run test lint pytest bench bench-ratios simulate bank exactly-once mutants sabotage clean
 .DELETE_ON_ERROR:
 
-run: $(RUN_STAMP)
+run: $(RUN_STAMP) $(BUNDLE)
 	@exec $(VENV)/bin/python manage.py runplatform --stop-with-parent
 
 test: lint pytest
@@ -48,8 +52,11 @@ ALL_COVERED := 85
 comma := ,
 space := $(subst ,, )
 
-pytest: $(DEV_STAMP)
-	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --cov --cov-branch --cov-report=
+# The browser's tests run by themselves: its driver keeps an event loop that asyncio's tests mind.
+pytest: $(DEV_STAMP) $(BUNDLE)
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --cov --cov-branch --cov-report= \
+		--ignore=tests/browser
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile tests/browser
 	$(VENV)/bin/python -m coverage report --skip-covered --fail-under=$(MONEY_COVERED) \
 		--include=$(subst $(space),$(comma),$(strip $(MONEY_PATH)))
 	@echo "Of everything, in percent:"
@@ -101,6 +108,15 @@ sabotage: $(DEV_STAMP)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage* htmlcov
+
+ifneq ($(BUNDLE),)
+$(BUNDLE): $(WEB)/package-lock.json $(WEB)/vendor/ethereum.js | $(RUN_STAMP)
+	@command -v npm >/dev/null || $(PIP) -r requirements/node.txt
+	@echo "Bundling the page's third-party code (once) ..."
+	@cd $(WEB) && PATH="$$PATH:$(CURDIR)/$(VENV)/bin" && export PATH \
+		&& npm ci --silent --no-audit --no-fund && npm run --silent build -- --log-level=warning
+	@touch $@
+endif
 
 # An environment that is broken (its Python gone, say) or of another Python is made anew.
 ifneq ($(shell $(is_whole) && echo whole),whole)

@@ -1,7 +1,8 @@
-"""The trader's page. It is the same for everybody: who is signed in, the page asks the API."""
+"""The trader's page. It knows whether there is a session; whose it is, the page asks the API."""
 
 from typing import Any, Final
 
+from django.conf import settings
 from django.http import HttpResponse
 from django.utils.decorators import method_decorator
 from django.views.decorators.csrf import ensure_csrf_cookie
@@ -28,6 +29,11 @@ POLICY: Final = "; ".join(
 @method_decorator(ensure_csrf_cookie, name="dispatch")
 class TraderPage(TemplateView):
     template_name = "trader/index.html"
+
+    def get_context_data(self, **more: Any) -> dict[str, Any]:
+        return super().get_context_data(
+            session=settings.SESSION_COOKIE in self.request.COOKIES, **more
+        )
 
     def render_to_response(self, context: dict[str, Any], **more: Any) -> HttpResponse:
         response = super().render_to_response(context, **more)

@@ -1,14 +1,14 @@
-// Draws the scene on one canvas, sixty times a second. Text is drawn once into small pictures and
-// copied from there: laying out 288 rates anew for every frame would take most of its time.
+// Draws the scene on one canvas, sixty times a second. Text is laid out once into small pictures
+// and copied from there.
 
 import { clockTime, dollars, price, rate, short, usdc } from "./format.js";
+import { Strips } from "./strips.js";
 
-const SPRITES_MAX = 3_000;
-const HEAT = 8;
+const SPRITES_MAX = 1_000;
 const POP_MS = 900;
 
-const STYLES = ["--grid", "--ink", "--dim", "--accent", "--price", "--price-soft", "--win", "--loss",
-  "--void", "--doubt", "--locked", "--surface", "--back", "--cool", "--warm"];
+const STYLES = ["--grid", "--ink", "--dim", "--accent", "--price", "--win", "--loss",
+  "--void", "--doubt", "--locked", "--surface", "--back", "--cool", "--warm", "--on-accent"];
 
 export class Chart {
   constructor(canvas, market, bets, scene) {
@@ -23,7 +23,7 @@ export class Chart {
     this.dark = matchMedia("(prefers-color-scheme: dark)");
     this.dark.addEventListener("change", () => this.restyle());
     this.sprites = new Map();
-    this.taken = new Set();
+    this.strips = new Strips(market);
     this.restyle();
     new ResizeObserver(() => this.#resize()).observe(canvas);
     this.#resize();
@@ -35,7 +35,7 @@ export class Chart {
       STYLES.map((name) => [name.slice(2), found.getPropertyValue(name).trim()]),
     );
     this.font = found.getPropertyValue("--font").trim() || "system-ui, sans-serif";
-    this.heat = Array.from({ length: HEAT }, (_, at) => mixed(this.colour.cool, this.colour.warm, at / (HEAT - 1)));
+    this.strips.restyle(this.colour, this.font);
     this.sprites.clear();
   }
 
@@ -45,6 +45,7 @@ export class Chart {
     this.canvas.width = Math.max(1, Math.round(width * this.ratio));
     this.canvas.height = Math.max(1, Math.round(height * this.ratio));
     this.scene.resize(width, height);
+    this.strips.forget();
     this.sprites.clear();
   }
 
@@ -61,9 +62,9 @@ export class Chart {
     this.#lines();
     this.#offers(offline);
     this.#locked();
+    this.#path(offline);
     this.#bets();
     this.#marks();
-    this.#path(offline);
     brush.restore();
     this.#axes();
   }
@@ -71,25 +72,10 @@ export class Chart {
   // What is ahead.
 
   #offers(offline) {
-    const { market, scene, brush } = this;
-    const { columns, lows, rates } = market.grid;
-    const size = scene.bandPx > 22 && scene.columnPx > 44 ? 12 : 10;
+    const { brush, scene, strips } = this;
+    strips.renew(scene, this.ratio);
     brush.globalAlpha = offline ? 0.25 : 1;
-    this.taken.clear();
-    for (const bet of this.bets.onChart(scene.now))
-      if (bet.state !== "refused" && bet.state !== "rejected") this.taken.add(`${bet.column} ${bet.low}`);
-    columns.forEach((column, at) => {
-      if (market.isLocked(column)) return;
-      lows.forEach((low, band) => {
-        const bps = rates[at][band];
-        if (!bps || !scene.isVisible(column, low)) return;
-        const [left, top, width, height] = scene.box(column, low);
-        brush.fillStyle = this.heat[heatOf(bps)];
-        brush.fillRect(left + 1, top + 1, width - 2, height - 2);
-        if (!this.taken.has(`${column} ${low}`))
-          this.#text(rate(bps), left + width / 2, top + height / 2, this.colour.ink, size);
-      });
-    });
+    strips.draw(brush, scene, this.ratio);
     brush.globalAlpha = 1;
   }
 
@@ -152,6 +138,8 @@ export class Chart {
     const [left, top, width, height] = scene.box(bet.column, bet.low);
     const look = LOOKS[bet.state];
     const beat = bet.state === "pending" && !this.calm.matches ? 0.5 + 0.5 * Math.sin(now / 160) : 1;
+    brush.fillStyle = colour.back; // the rate beneath
+    brush.fillRect(left + 1, top + 1, width - 2, height - 2);
     brush.globalAlpha = look.fill * (0.55 + 0.45 * beat);
     brush.fillStyle = colour[look.colour];
     brush.fillRect(left + 1, top + 1, width - 2, height - 2);
@@ -161,18 +149,19 @@ export class Chart {
     brush.setLineDash(look.dash);
     brush.strokeRect(left + 2, top + 2, width - 4, height - 4);
     brush.setLineDash([]);
-    const [above, below] = this.#words(bet);
+    const [above, below] = this.#words(bet, width < 72);
     const middle = left + width / 2;
-    const ink = look.fill > 0.7 ? colour.back : colour.ink;
-    if (height >= 26 && below) {
-      this.#text(above, middle, top + height / 2 - 6, ink, 12, true);
+    const ink = look.fill > 0.7 ? colour["on-accent"] : colour.ink;
+    if (height >= 32 && below) {
+      this.#text(above, middle, top + height / 2 - 7, ink, 12, true);
       this.#text(below, middle, top + height / 2 + 7, ink, 10);
     } else {
-      this.#text(height >= 26 || !below ? above : `${above} ${below}`, middle, top + height / 2, ink, width > 64 ? 11 : 9, true);
+      this.#text(above, middle, top + height / 2, ink, width > 64 ? 12 : 10, true);
     }
   }
 
-  #words(bet) {
+  /** What is most worth knowing first; the second line is for cells that have room for it. */
+  #words(bet, narrow) {
     const stake = `$${short(bet.stake)}`;
     switch (bet.state) {
       case "pending":
@@ -180,9 +169,9 @@ export class Chart {
       case "unknown":
         return [`? ${stake}`, "unknown"];
       case "confirmed":
-        return [stake, bet.rate ? rate(bet.rate) : ""];
+        return [bet.rate ? rate(bet.rate) : stake, stake];
       case "won":
-        return [`✓ +$${usdc(bet.payout ?? 0).replace(/\.00$/, "")}`, ""];
+        return [narrow ? `✓ $${dollars(Math.floor((bet.payout ?? 0) / 1e6) * 100)}` : `✓ +$${usdc(bet.payout ?? 0)}`, ""];
       case "lost":
         return [`✕ −${stake}`, ""];
       default:
@@ -232,9 +221,6 @@ export class Chart {
     const headY = scene.y(shown);
     brush.lineTo(headX, headY);
     brush.lineJoin = "round";
-    brush.strokeStyle = colour["price-soft"];
-    brush.lineWidth = 6;
-    brush.stroke();
     brush.strokeStyle = offline ? colour.dim : colour.price;
     brush.lineWidth = 2;
     brush.stroke();
@@ -271,7 +257,12 @@ export class Chart {
     brush.fillStyle = colour.price;
     const y = Math.min(Math.max(this.headY, 10), scene.plotHeight - 10);
     brush.fillRect(scene.plotWidth, y - 9, scene.width - scene.plotWidth, 18);
-    this.#text(price(this.headCents), middle, y, colour.back, 10, true);
+    // Written anew each time: it is another one in almost every frame.
+    brush.font = `700 10px ${this.font}`;
+    brush.textAlign = "center";
+    brush.textBaseline = "middle";
+    brush.fillStyle = colour.back;
+    brush.fillText(price(this.headCents), middle, y + 0.5);
   }
 
   // Text, from pictures.
@@ -315,9 +306,6 @@ const LOOKS = {
   void: { colour: "void", fill: 0.3, dash: [8, 3] },
 };
 
-const heatOf = (bps) =>
-  Math.min(HEAT - 1, Math.max(0, Math.floor((Math.log(bps / 10_000) / Math.log(20)) * HEAT)));
-
 /** The price at an instant, straight between ticks. */
 export function headAt(path, ms) {
   const last = path.at(-1);
@@ -328,10 +316,4 @@ export function headAt(path, ms) {
       return Math.round(from.cents + ((to.cents - from.cents) * (ms - from.t)) / (to.t - from.t));
   }
   return path[0].cents;
-}
-
-function mixed(one, other, share) {
-  const [a, b] = [one, other].map((text) => text.split(/[\s,]+/).map(Number));
-  const parts = a.map((value, at) => value + (b[at] - value) * share);
-  return `rgba(${parts.slice(0, 3).map(Math.round).join(",")},${parts[3].toFixed(3)})`;
 }

@@ -1,13 +1,22 @@
 // Numbers and times as text. Money stays an integer of micros until it is shown.
 
 const MICROS = 1_000_000;
+// Made once: a locale is slow to look up, and these are asked for in every frame.
+const WHOLE = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
+const CENTS = new Intl.NumberFormat("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 
-/** "1,234.50": two decimals, more only where they are not zero. */
-export function usdc(micros, { sign = false } = {}) {
-  const whole = Math.trunc(Math.abs(micros) / MICROS);
-  const rest = String(Math.abs(micros) % MICROS).padStart(6, "0").replace(/0{1,4}$/, "");
-  const minus = micros < 0 ? "−" : sign && micros > 0 ? "+" : "";
-  return `${minus}${whole.toLocaleString("en-US")}.${rest}`;
+/** "1,234.50": to the cent, cut off and not rounded; `exact` shows what is below it too. */
+export function usdc(micros, { exact = false } = {}) {
+  const size = Math.abs(micros);
+  const rest = String(size % MICROS).padStart(6, "0");
+  const shown = exact ? rest.replace(/0{1,4}$/, "") : rest.slice(0, 2);
+  return `${WHOLE.format(Math.trunc(size / MICROS))}.${shown}`;
+}
+
+/** "+$4.20", "−$5.00": with the sign that it has. */
+export function gain(micros, options) {
+  const sign = micros < 0 ? "−" : micros > 0 ? "+" : "";
+  return `${sign}$${usdc(micros, options)}`;
 }
 
 /** "5" or "2.50": a stake as short as it can be said. */
@@ -23,10 +32,9 @@ export function micros(text) {
 
 export const rate = (bps) => `${(Math.floor(bps / 100) / 100).toFixed(2)}×`;
 
-export const price = (cents) =>
-  (cents / 100).toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+export const price = (cents) => CENTS.format(cents / 100);
 
-export const dollars = (cents) => Math.round(cents / 100).toLocaleString("en-US");
+export const dollars = (cents) => WHOLE.format(cents / 100);
 
 const two = (number) => String(number).padStart(2, "0");
 

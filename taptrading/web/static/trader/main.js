@@ -6,7 +6,7 @@ import { Bets } from "./bets.js";
 import { Chart } from "./chart.js";
 import { byId, el, say } from "./dom.js";
 import { Feel } from "./feel.js";
-import { clockTime, price, rate, short, shortAddress, usdc } from "./format.js";
+import { clockTime, gain, price, rate, short, shortAddress, usdc } from "./format.js";
 import { Market } from "./market.js";
 import { announce, banner, toast } from "./notices.js";
 import { attempt, Panels } from "./panels.js";
@@ -33,7 +33,7 @@ class Page {
     this.chart = new Chart(byId("chart"), this.market, this.bets, this.scene);
     this.feel = new Feel(this.choices);
     this.stream = new Stream(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws/v1`, () => this.#channels());
-    this.taps = new Taps({ config, market: this.market, bets: this.bets, stream: this.stream, account: this.account, choices: this.choices, api, say: (code, more) => this.#refusal(code, more) });
+    this.taps = new Taps({ config, market: this.market, bets: this.bets, stream: this.stream, account: this.account, choices: this.choices, api, chart: this.chart, say: (code, more) => this.#refusal(code, more) });
     this.panels = new Panels({ config, account: this.account, bets: this.bets, choices: this.choices, api, market: this.market });
     this.frames = [];
     this.drawnTaps = [];
@@ -49,11 +49,12 @@ class Page {
     this.#zoom();
     this.bets.addEventListener("change", ({ detail }) => this.#betChanged(detail));
     this.account.addEventListener("change", () => this.#accountChanged());
-    const known = this.account.restore().catch(() => false);
-    this.stream.connect();
+    // Whoever has no session is not asked who they are.
+    const known = "session" in document.body.dataset ? this.account.restore().catch(() => false) : null;
     this.#past();
     await known;
     this.#accountChanged();
+    this.stream.connect();
     requestAnimationFrame((at) => this.#frame(at));
     setInterval(() => this.#vitals(), 250);
   }
@@ -140,7 +141,7 @@ class Page {
     const { market, scene, chart } = this;
     if (market.newest) {
       const zoom = this.choices.get("zoom");
-      const wanted = zoom || bandsFor(market.grid, this.config.band_cents, market.newest.cents);
+      const wanted = zoom || bandsFor(market.grid, this.config.band_cents, market.newest.cents, scene.shown - 1);
       scene.follow(market.now() - BEHIND_MS, market.newest.cents, wanted, since, !chart.calm.matches);
     }
     chart.draw(!this.stream.live || market.age() > STALE_MS);
@@ -169,7 +170,7 @@ class Page {
     byId("age").className = age < STALE_MS && live ? "fresh" : "stale";
     say(byId("latency"), live ? (this.latency === null ? "connected" : `${Math.round(this.latency)} ms`) : "offline");
     byId("latency").className = `pill ${live ? "good" : "bad"}`;
-    say(byId("net"), `$${usdc(bets.net, { sign: true })}`);
+    say(byId("net"), gain(bets.net));
     byId("net").className = bets.net > 0 ? "good" : bets.net < 0 ? "bad" : "";
     say(byId("open"), String(bets.open.length));
     if (account.wallet) say(byId("balance"), `$${usdc(account.wallet.balance_micros)}`);
@@ -330,13 +331,37 @@ class Page {
   timings() {
     return { frames: [...this.frames], taps: [...this.drawnTaps] };
   }
+
+  /** What is on the canvas, for whoever cannot see it: cells on offer with their middles, bets. */
+  look() {
+    const { market, scene, bets } = this;
+    const cells = market.grid.columns.flatMap((column) =>
+      market.grid.lows
+        .filter((low) => market.offer(column, low) && scene.isVisible(column, low))
+        .map((low) => {
+          const [left, top, width, height] = scene.box(column, low);
+          return { column, low, x: left + width / 2, y: top + height / 2, rate: market.offer(column, low).rate };
+        }),
+    );
+    return { now: market.now(), cells, bets: [...bets.byNonce.values()] };
+  }
+}
+
+const LOOPBACK = new Set(["localhost", "127.0.0.1", "[::1]"]);
+
+/** Signatures name the platform's domain: under another name of this machine, go there. */
+function atHome({ domain }) {
+  const home = new URL(`${location.protocol}//${domain}/`);
+  if (location.host === home.host || !LOOPBACK.has(location.hostname) || !LOOPBACK.has(home.hostname)) return true;
+  location.replace(home);
+  return false;
 }
 
 async function begin() {
   for (;;) {
     try {
       const config = await api.get("config");
-      if (isConfig(config)) return new Page(config);
+      if (isConfig(config) && atHome(config)) return new Page(config);
     } catch {
       // Not there yet: say so, and ask again.
     }
@@ -346,5 +371,9 @@ async function begin() {
 }
 
 const page = await begin();
-globalThis.tapTrading = { timings: () => page.timings() };
+globalThis.tapTrading = {
+  timings: () => page.timings(),
+  look: () => page.look(),
+  tap: (column, low) => page.taps.tap(column, low),
+};
 await page.start();

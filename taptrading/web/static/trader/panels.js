@@ -3,7 +3,7 @@
 import { expiryMs, isLive, USUAL_CAPS } from "./account.js";
 import { byId, el, say } from "./dom.js";
 import { evidence } from "./evidence.js";
-import { clockTime, dayAndTime, micros, price, rate, shortAddress, usdc } from "./format.js";
+import { clockTime, dayAndTime, dollars, gain, micros, price, rate, shortAddress, usdc } from "./format.js";
 import { toast } from "./notices.js";
 import { parseCell, isInt, isText } from "./shape.js";
 
@@ -106,7 +106,7 @@ export class Panels {
   }
 
   #betRow(bet) {
-    const band = `${price(bet.low)} – ${price(bet.high)}`;
+    const band = `${dollars(bet.low)} – ${dollars(bet.high)}`;
     const result =
       bet.state === "won" ? `+$${usdc(bet.payout ?? 0)}`
       : bet.state === "lost" ? `−$${usdc(bet.stake)}`
@@ -222,10 +222,10 @@ export class Panels {
     if (!isInt(row.amount_micros, -Number.MAX_SAFE_INTEGER)) return null;
     const name = what === "ledger" ? row.kind : row.status;
     const about = what === "ledger" ? row.reference : what === "withdrawals" ? `to ${shortAddress(String(row.to_address))}` : "";
-    const after = isInt(row.balance_after_micros) ? `balance ${usdc(row.balance_after_micros)}` : "";
+    const after = isInt(row.balance_after_micros) ? `balance ${usdc(row.balance_after_micros, { exact: true })}` : "";
     return el("div.entry", {},
       el("span.what", {}, el("b", {}, String(name).toLowerCase()), el("small", {}, `${dayAndTime(row.created_at)} ${String(about).slice(0, 60)}`)),
-      el("span.result", {}, el("b", {}, `$${usdc(row.amount_micros, { sign: what === "ledger" })}`), el("small", {}, after)));
+      el("span.result", {}, el("b", {}, what === "ledger" ? gain(row.amount_micros, { exact: true }) : `$${usdc(row.amount_micros, { exact: true })}`), el("small", {}, after)));
   }
 
   async #saveCsv(kind) {

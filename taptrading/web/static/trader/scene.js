@@ -5,6 +5,8 @@ const NOW_SHARE_NARROW = 0.22;
 const NARROW_PX = 620;
 const AXIS_PX = 64;
 const FOOT_PX = 22;
+const COLUMN_LEAST_PX = 42;
+const COLUMNS_LEAST = 4;
 const BANDS_LEAST = 8;
 const BANDS_MOST = 28;
 const MIDDLE = 0.2; // the price may stray this far from the middle before the view follows
@@ -26,8 +28,11 @@ export class Scene {
     this.plotWidth = width - AXIS_PX;
     this.plotHeight = height - FOOT_PX;
     this.nowX = Math.round(this.plotWidth * (width < NARROW_PX ? NOW_SHARE_NARROW : NOW_SHARE));
-    // The current column, those ahead, and a rest so that the last one is whole.
-    this.pxPerMs = (this.plotWidth - this.nowX) / ((this.columns + 1) * this.columnS * 1_000);
+    // The current column and those ahead, as many as a finger can tell apart.
+    const ahead = this.plotWidth - this.nowX;
+    const fitting = Math.floor(ahead / COLUMN_LEAST_PX);
+    this.shown = Math.min(this.columns + 1, Math.max(fitting, COLUMNS_LEAST));
+    this.pxPerMs = ahead / (this.shown * this.columnS * 1_000);
     this.columnPx = this.columnS * 1_000 * this.pxPerMs;
   }
 
@@ -91,11 +96,13 @@ export class Scene {
   }
 }
 
-/** How many bands show all that is offered and a little more: the quieter the market, the nearer. */
-export function bandsFor(grid, bandCents, cents) {
+/** How many bands show all that the next `columns` offer and a little more: the quieter the market,
+ *  the nearer. */
+export function bandsFor(grid, bandCents, cents, columns) {
+  const rows = grid.rates.slice(0, columns);
   let reach = 0;
   grid.lows.forEach((low, band) => {
-    if (grid.rates.some((row) => row[band]))
+    if (rows.some((row) => row[band]))
       reach = Math.max(reach, Math.abs(low + bandCents / 2 - cents) / bandCents);
   });
   return Math.ceil(2 * reach) + 3;

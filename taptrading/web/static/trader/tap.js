@@ -9,8 +9,8 @@ const ASK_AGAIN_MS = 2_000;
 const FINAL_S = 42;
 
 export class Taps {
-  constructor({ config, market, bets, stream, account, choices, api, say }) {
-    Object.assign(this, { config, market, bets, stream, account, choices, api, say });
+  constructor({ config, market, bets, stream, account, choices, api, chart, say }) {
+    Object.assign(this, { config, market, bets, stream, account, choices, api, chart, say });
     this.byId = new Map();
     this.last = 0;
   }
@@ -35,10 +35,11 @@ export class Taps {
     }
     const nonce = crypto.randomUUID();
     const slack = this.choices.get("slack");
-    const minRate = Math.max(RATE_LEAST_BPS, Math.floor((offer.rate * (100 - slack)) / 100));
+    const shownRate = this.chart.strips.rateShown(column, low) ?? offer.rate;
+    const minRate = Math.max(RATE_LEAST_BPS, Math.floor((shownRate * (100 - slack)) / 100));
     const cellId = `${column}_${low}_${low + this.config.band_cents}`;
     const at = performance.now();
-    this.bets.tapped({ nonce, cellId, stake, minRate, shownRate: offer.rate, at });
+    this.bets.tapped({ nonce, cellId, stake, minRate, shownRate, at });
     // After the frame that shows it: a signature takes a millisecond or two.
     requestAnimationFrame(() => setTimeout(() => this.#send(nonce, cellId, stake, minRate)));
     return nonce;

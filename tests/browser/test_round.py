@@ -1,0 +1,116 @@
+"""What a newcomer does first, and what can happen to a bet."""
+
+import os
+import re
+import subprocess
+import sys
+
+from playwright.sync_api import expect
+
+from tests.browser.trader import MICROS, PATIENCE_MS, Trader
+from tests.stack import ROOT, Stack
+
+
+def test_newcomer_when_it_taps_then_bet_is_pending_confirmed_resolved_and_balance_moves(
+    trader: Trader,
+) -> None:
+    expect(trader.see("#welcome")).to_be_visible()
+    trader.get_play_money()
+    expect(trader.see("#welcome")).to_be_hidden()
+
+    trader.tap()
+
+    assert trader.bets()[0]["state"] in ("pending", "confirmed")
+    trader.wait_for_state("confirmed", "won", "lost")
+    bet = trader.bets()[0]
+    assert bet["rate"] >= bet["minRate"]
+    staked = 1_000 * MICROS - bet["stake"]
+    trader.wait_for_state("won", "lost")
+    bet = trader.bets()[0]
+    expected = staked + (bet["payout"] if bet["state"] == "won" else 0)
+    shown = f"${expected // MICROS:,}.{expected % MICROS // 10_000:02}"
+    expect(trader.see("#balance")).to_have_text(shown, timeout=PATIENCE_MS)
+    sign = "+" if bet["state"] == "won" else "−"
+    expect(trader.see("#net")).to_have_text(re.compile(re.escape(sign)))
+
+    trader.see(f"button.bet.{bet['state']}").click()
+    expect(trader.see(".evidence svg polyline")).to_be_visible(timeout=PATIENCE_MS)
+    expect(trader.see(".evidence")).to_contain_text("SHA-256")
+
+
+def test_tap_when_nobody_is_signed_in_then_it_stakes_nothing_and_says_why(trader: Trader) -> None:
+    trader.wait_for_offers()
+
+    trader.tap()
+
+    trader.hears("Get play money or connect a wallet first.")
+    assert trader.bets() == []
+
+
+def test_bet_when_rate_falls_below_what_is_allowed_then_it_says_so_and_stake_returns(
+    trader: Trader,
+) -> None:
+    trader.get_play_money()
+    trader.open_tab("settings")
+    trader.see("#slack").fill("0")
+    for _ in range(12):
+        trader.tap()
+
+    trader.wait_for_state("rejected", "refused")
+
+    moved = next(bet for bet in trader.bets() if bet["state"] in ("rejected", "refused"))
+    assert moved["reason"] == "rate_moved"
+    trader.wait_until(
+        "() => tapTrading.look().bets.every((bet) => bet.state !== 'pending')",
+    )
+    lost = sum(bet["stake"] for bet in trader.bets() if bet["state"] in ("confirmed", "lost"))
+    assert trader.balance_micros() <= 1_000 * MICROS
+    assert lost < 12 * 5 * MICROS
+
+
+def test_cell_when_it_is_tapped_twice_then_second_tap_stakes_nothing(trader: Trader) -> None:
+    trader.get_play_money()
+    spot = trader.tap()
+    trader.wait_for_state("confirmed")
+    kept = next(bet for bet in trader.bets() if bet["low"] == spot.low)
+
+    trader.page.evaluate("([column, low]) => tapTrading.tap(column, low)", [spot.column, spot.low])
+
+    trader.hears("You already have a bet on that cell.")
+    assert [bet["nonce"] for bet in trader.bets()] == [kept["nonce"]]
+
+
+def test_breaker_when_it_opens_then_nobody_bets_until_it_closes(
+    trader: Trader, platform: Stack
+) -> None:
+    trader.get_play_money()
+    _breaker(platform, "open", "--reason", "Trying the page.")
+    try:
+        expect(trader.see("#banner")).to_contain_text("Betting is paused.", timeout=PATIENCE_MS)
+        expect(trader.see("#banner")).to_contain_text("Trying the page.")
+
+        trader.page.evaluate("() => tapTrading.tap(5, 0)")
+
+        trader.hears("Betting is paused.")
+    finally:
+        _breaker(platform, "close", "--reason", "Tried it.")
+    expect(trader.see("#banner")).to_be_hidden(timeout=PATIENCE_MS)
+    trader.wait_for_offers()
+    trader.tap()
+    trader.wait_for_state("confirmed", "won", "lost")
+    _breaker(platform, "auto")
+
+
+def _breaker(platform: Stack, *words: str) -> None:
+    subprocess.run(
+        [sys.executable, "manage.py", "breaker", *words],
+        cwd=ROOT,
+        env=os.environ
+        | {
+            "DATA_DIR": str(platform.folder / "data"),
+            "CLOCK_FILE": str(platform.folder / "clock"),
+        },
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )

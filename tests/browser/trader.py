@@ -1,0 +1,156 @@
+"""A person in front of the page: what they see, and where they tap."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Browser, Locator, Page, expect
+
+PATIENCE_MS: Final = 20_000
+MICROS: Final = 1_000_000
+_VIOLATIONS: Final = """
+    window.violations = [];
+    addEventListener("securitypolicyviolation", (event) =>
+      window.violations.push(`${event.violatedDirective} ${event.blockedURI}`));
+"""
+
+
+class Spot(NamedTuple):
+    """A cell on offer and where its middle is on the screen."""
+
+    column: int
+    low: int
+    x: float
+    y: float
+    rate: int
+
+
+class Trader:
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.complaints: list[str] = []
+        self.received_bytes = 0
+        # Messages that a test makes happen on purpose.
+        self.expected: tuple[str, ...] = ()
+        page.set_default_timeout(PATIENCE_MS)
+        page.add_init_script(_VIOLATIONS)
+        page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
+        page.on(
+            "console",
+            lambda said: (
+                said.type in ("error", "warning")
+                and self.complaints.append(f"console {said.type}: {said.text}")
+            ),
+        )
+        page.on("request", lambda request: self._asked(request.url))
+
+    def _asked(self, url: str) -> None:
+        if urlsplit(url).hostname not in ("127.0.0.1", None, ""):
+            self.complaints.append(f"asked elsewhere: {url}")
+
+    @classmethod
+    @contextmanager
+    def visiting(
+        cls,
+        browser: Browser,
+        url: str,
+        before: Callable[[Page], None] = lambda _: None,
+        **options: Any,
+    ) -> Iterator["Trader"]:
+        context = browser.new_context(**options)
+        try:
+            trader = cls(context.new_page())
+            before(trader.page)
+            trader.page.goto(url)
+            yield trader
+            trader.check()
+        finally:
+            context.close()
+
+    def check(self) -> None:
+        """Nothing went wrong behind the scenes."""
+        violations: list[str] = self.page.evaluate("window.violations ?? []")
+        said = [c for c in self.complaints if not any(known in c for known in self.expected)]
+        assert not said and not violations, (said, violations)
+
+    # What is there.
+
+    def see(self, selector: str) -> Locator:
+        return self.page.locator(selector)
+
+    def look(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.page.evaluate("tapTrading.look()")
+        return found
+
+    def bets(self) -> list[dict[str, Any]]:
+        bets: list[dict[str, Any]] = self.look()["bets"]
+        return bets
+
+    def wait_until(self, expression: str, argument: Any = None) -> None:
+        self.page.wait_for_function(expression, arg=argument)
+
+    def wait_for_state(self, *states: str, at_least: int = 1) -> None:
+        self.wait_until(
+            "([states, n]) => tapTrading.look().bets"
+            ".filter((bet) => states.includes(bet.state)).length >= n",
+            [list(states), at_least],
+        )
+
+    def balance_micros(self) -> int:
+        text = self.see("#balance").inner_text().replace("$", "").replace(",", "")
+        whole, _, cents = text.partition(".")
+        return int(whole) * MICROS + int(cents) * MICROS // 100
+
+    def hears(self, text: str) -> None:
+        expect(self.see("#toasts")).to_contain_text(text, timeout=PATIENCE_MS)
+
+    # What they do.
+
+    def get_play_money(self) -> None:
+        self.see("#play").click()
+        expect(self.see("#balance")).to_have_text("$1,000.00", timeout=PATIENCE_MS)
+        self.wait_for_offers()
+
+    def wait_for_offers(self) -> None:
+        self.wait_until("() => tapTrading.look().cells.length > 20")
+
+    def spots(self) -> list[Spot]:
+        """What is on offer and not about to lock, the surest first."""
+        look = self.look()
+        box = self.see("#chart").bounding_box()
+        assert box is not None
+        taken = {(bet["column"], bet["low"]) for bet in look["bets"]}
+        found = [
+            Spot(
+                cell["column"],
+                cell["low"],
+                box["x"] + cell["x"],
+                box["y"] + cell["y"],
+                cell["rate"],
+            )
+            for cell in look["cells"]
+            if cell["column"] * 1_000 > look["now"] + 14_000
+            and (cell["column"], cell["low"]) not in taken
+        ]
+        margin = 30
+        inside = [
+            spot
+            for spot in found
+            if box["y"] + margin < spot.y < box["y"] + box["height"] - 2 * margin
+            and spot.x < box["x"] + box["width"] - 100
+        ]
+        assert inside, "nothing to tap on"
+        return sorted(inside, key=lambda spot: (spot.column, spot.rate))
+
+    def tap(self, spot: Spot | None = None) -> Spot:
+        chosen = spot or self.spots()[0]
+        self.page.mouse.click(chosen.x, chosen.y)
+        return chosen
+
+    def choose_stake(self, dollars: int) -> None:
+        self.see(f'label[for="stake-{dollars * MICROS}"]').click()
+
+    def open_tab(self, name: str) -> None:
+        self.see(f'[role="tab"][data-tab="{name}"]').click()
+        expect(self.see(f"#panel-{name}")).to_be_visible()
