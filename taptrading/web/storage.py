@@ -1,24 +1,29 @@
-"""Static files under names that tell their content, so that browsers may keep them for ever."""
+"""The trader's files under names that tell their content, so that browsers keep them for ever."""
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Final
 
 from whitenoise.storage import CompressedManifestStaticFilesStorage
 
+_OURS: Final = "trader/"
 
-class HashedFiles(CompressedManifestStaticFilesStorage):
-    """Modules that import modules included. Where nothing was collected yet (in tests, say), a
-    file goes by its plain name.
 
-    Only what a trader loads is compressed ahead: doing it to the documentation's megabytes would
-    hold up the first start for most of a minute.
+class HashedFiles(CompressedManifestStaticFilesStorage):  # type: ignore[misc]
+    """Modules that import modules included; compressed ahead.
+
+    Only what a trader loads: the megabytes of the documentation and the admin would hold up the
+    first start for most of a minute. They, and whatever was not collected yet (in tests, say), go
+    by their plain names.
     """
 
     support_js_module_import_aggregation = True
-    manifest_strict = False
 
-    def stored_name(self, name: str) -> Any:
-        return super().stored_name(name) if self.hashed_files else name
+    def post_process(
+        self, paths: dict[str, Any], dry_run: bool = False, **options: Any
+    ) -> Iterator[Any]:
+        ours = {name: found for name, found in paths.items() if name.startswith(_OURS)}
+        yield from super().post_process(ours, dry_run, **options)
 
-    def compress_files(self, paths: Iterable[str]) -> Iterator[tuple[str, str]]:
-        yield from super().compress_files(path for path in paths if path.startswith("trader/"))
+    def stored_name(self, name: str) -> str:
+        found: str = self.hashed_files.get(self.hash_key(self.clean_name(name)), name)
+        return found

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect
 
 PATIENCE_MS: Final = 20_000
 MICROS: Final = 1_000_000
@@ -30,20 +30,17 @@ class Trader:
     def __init__(self, page: Page) -> None:
         self.page = page
         self.complaints: list[str] = []
-        self.received_bytes = 0
         # Messages that a test makes happen on purpose.
         self.expected: tuple[str, ...] = ()
         page.set_default_timeout(PATIENCE_MS)
         page.add_init_script(_VIOLATIONS)
         page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
-        page.on(
-            "console",
-            lambda said: (
-                said.type in ("error", "warning")
-                and self.complaints.append(f"console {said.type}: {said.text}")
-            ),
-        )
+        page.on("console", self._said)
         page.on("request", lambda request: self._asked(request.url))
+
+    def _said(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.complaints.append(f"console {message.type}: {message.text}")
 
     def _asked(self, url: str) -> None:
         if urlsplit(url).hostname not in ("127.0.0.1", None, ""):
@@ -72,7 +69,8 @@ class Trader:
         """Nothing went wrong behind the scenes."""
         violations: list[str] = self.page.evaluate("window.violations ?? []")
         said = [c for c in self.complaints if not any(known in c for known in self.expected)]
-        assert not said and not violations, (said, violations)
+        assert not said, said
+        assert not violations, violations
 
     # What is there.
 
