@@ -1,8 +1,8 @@
 """A trader's own wallet, bets, ledger and lists, without Django: the plainest form of each GET.
 
 That is one with a bearer token and parameters that need no thought. Whatever is not as plain as
-that, or not found, is left to the views, which answer all forms: here nothing is refused, and
-nothing is changed. Requests that come while others are read are read together.
+that, not found, or in the archive, is left to the views, which answer all forms: here nothing is
+refused, and nothing is changed. Requests that come while others are read are read together.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from taptrading.metrics import SEEN
 from taptrading.money import MAX_INT
 from taptrading.rows import Rows
 from taptrading.threads import in_thread
-from wallet import history
+from wallet import history, segments
 from wallet.authentication import Trader, session_of_token
 from wallet.history import LedgerLine
 from wallet.listing import (
@@ -33,6 +33,7 @@ from wallet.listing import (
     WithdrawalRow,
 )
 from wallet.models import LedgerEntry
+from wallet.segments import Wanted
 
 logger = logging.getLogger(__name__)
 R = TypeVar("R")
@@ -149,18 +150,20 @@ def _one_bet(trader: Trader, path: str) -> BetFacts | None:
     return own.where(("id = %s", bet_id)).one() if bet_id <= MAX_INT else None
 
 
-def _bets(trader: Trader, asked: Asked) -> bytes:
+def _bets(trader: Trader, asked: Asked) -> bytes | None:
     own = BETS.where(("wallet_id = %s", trader.wallet_id))
     if status := asked.given.get("status"):
         own = own.where(("status = %s", status))
-    return _page(asked, own.newest(asked.limit + 1, asked.before), BetFacts.json)
+    bets = own.newest(asked.limit + 1, asked.before)
+    wanted = Wanted("bet", trader.wallet_id, asked.limit + 1, asked.before)
+    return None if segments.may_go_on(wanted, bets) else _page(asked, bets, BetFacts.json)
 
 
-def _ledger(trader: Trader, asked: Asked) -> bytes:
-    lines = history.ledger(
+def _ledger(trader: Trader, asked: Asked) -> bytes | None:
+    lines = history.at_hand(
         trader.wallet_id, asked.limit + 1, before=asked.before, kind=asked.given.get("kind")
     )
-    return _page(asked, lines, LedgerLine.json)
+    return None if lines is None else _page(asked, lines, LedgerLine.json)
 
 
 def _session_keys(trader: Trader, asked: Asked) -> bytes:
@@ -192,7 +195,7 @@ def _page(asked: Asked, rows: Sequence[R], json: Callable[[R], dict[str, Any]]) 
 _WALLET: Final = "/api/v1/wallet"
 _BETS: Final = "/api/v1/bets"
 _LEDGER: Final = "/api/v1/ledger"
-_LISTS: Final[dict[str, Callable[[Trader, Asked], bytes]]] = {
+_LISTS: Final[dict[str, Callable[[Trader, Asked], bytes | None]]] = {
     _BETS: _bets,
     _LEDGER: _ledger,
     "/api/v1/session-keys": _session_keys,

@@ -21,10 +21,11 @@ from taptrading import clock
 from taptrading.api import error_responses
 from taptrading.errors import ApiError
 from taptrading.limits import LIMITS
-from taptrading.rows import Condition, Rows
-from wallet import ids, signing
+from taptrading.rows import Rows
+from wallet import ids, segments, signing
 from wallet.authentication import trader_of
 from wallet.openapi import FROM_TO
+from wallet.segments import WithSegments
 
 # Ids run ahead of the clock by no more than this, even if the clock was set back by hours.
 _ID_LEAD_US: Final = 86_400 * clock.US_PER_S
@@ -39,6 +40,7 @@ class BetsView(ListAPIView[Bet]):
     def get_queryset(self) -> Any:
         query = BetQuery.asked(self.request)
         bets = _bets_of(self.request)
+        first_id = 0
         if status := query.get("status"):
             bets = bets.where(("status = %s", status))
         # Ids grow with time, so the index on (wallet, id) bounds what accepted_at then decides.
@@ -48,14 +50,14 @@ class BetsView(ListAPIView[Bet]):
         if (to_us := query.get("to")) is not None:
             end_id = ids.first_id_at(to_us + _ID_LEAD_US)
             bets = bets.where(("id < %s", end_id), ("accepted_at < %s", to_us))
-        return bets
+        return WithSegments(bets, "bet", trader_of(self.request).wallet_id, first_id)
 
     @extend_schema(
         operation_id="bets_list",
         parameters=[BetQuery, *FROM_TO],
         responses={
             200: BetOutput(many=True),
-            **error_responses("invalid_request", "unauthenticated"),
+            **error_responses("invalid_request", "unauthenticated", "being_restored"),
         },
     )
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
@@ -67,11 +69,16 @@ class BetView(APIView):
     @extend_schema(
         operation_id="bets_one",
         parameters=[OpenApiParameter("bet_id", OpenApiTypes.STR, OpenApiParameter.PATH)],
-        responses={200: BetOutput, **error_responses("unauthenticated", "not_found")},
+        responses={
+            200: BetOutput,
+            **error_responses("unauthenticated", "not_found", "being_restored"),
+        },
     )
     def get(self, request: Request, bet_id: int) -> Response:
         """One bet of this wallet."""
-        return _one(request, ("id = %s", bet_id))
+        wallet_id = trader_of(request).wallet_id
+        which = _bets_of(request).where(("id = %s", bet_id))
+        return _one(which.one() or segments.bet_by_id(wallet_id, bet_id, which))
 
 
 class BetByNonceView(APIView):
@@ -80,22 +87,24 @@ class BetByNonceView(APIView):
         parameters=[OpenApiParameter("nonce", OpenApiTypes.UUID, OpenApiParameter.PATH)],
         responses={
             200: BetOutput,
-            **error_responses("invalid_request", "unauthenticated", "not_found"),
+            **error_responses("invalid_request", "unauthenticated", "not_found", "being_restored"),
         },
     )
     def get(self, request: Request, nonce: str) -> Response:
         """The bet of this nonce; not_found is final 40 s after the bet's timestamp."""
         if signing.parse_nonce(nonce) is None:
             raise ApiError("invalid_request", "A nonce is a lower-case hyphenated UUID.")
-        return _one(request, ("nonce = %s", nonce.replace("-", "")))
+        digits = nonce.replace("-", "")
+        which = _bets_of(request).where(("nonce = %s", digits))
+        wallet_id = trader_of(request).wallet_id
+        return _one(which.one() or segments.bet_by_nonce(wallet_id, digits, which))
 
 
 def _bets_of(request: Request) -> Rows[BetFacts]:
     return _BETS.where(("wallet_id = %s", trader_of(request).wallet_id))
 
 
-def _one(request: Request, which: Condition) -> Response:
-    bet = _bets_of(request).where(which).one()
+def _one(bet: BetFacts | None) -> Response:
     if bet is None:
         raise ApiError("not_found")
     return Response(BetOutput(bet).data)

@@ -8,6 +8,7 @@ from django.contrib.sessions.models import Session
 from django.db.models import Min, Model, Q, QuerySet
 
 from bets.models import Bet
+from ops.archive import process, status
 from ops.integrity import daily
 from pricefeed.models import Tick
 from taptrading import clock
@@ -45,6 +46,24 @@ def verify_ledger() -> bool | None:
         logger.error("action=integrity_check could not run: %s", error)
         raise
     return None if report is None else bool(report["clean"])
+
+
+@shared_task(name="ops.archive")
+def archive() -> bool:
+    """Whether all that is old enough is in the archive now."""
+    return process.run("archive", "--json")
+
+
+@shared_task(name="ops.restore_segment")
+def restore_segment(name: str) -> bool:
+    """Whether the segment can be read now. A trader waits for it."""
+    return process.run("restore_segment", name, "--json")
+
+
+@shared_task(name="ops.tell_archive")
+def tell_archive() -> None:
+    """When the archive last came to its end, for a process that has started since."""
+    status.tell()
 
 
 def _oldest_tick_us(now_us: int) -> int:

@@ -57,6 +57,16 @@ app.conf.beat_schedule = {
         "schedule": crontab(hour=2, minute=0),
         "options": {"expires": 3_000},
     },
+    "archive": {
+        "task": "ops.archive",
+        "schedule": crontab(day_of_week="sunday", hour=0, minute=0),
+        "options": {"expires": 3_000},
+    },
+    "tell archive": {
+        "task": "ops.tell_archive",
+        "schedule": 60.0,
+        "options": {"expires": 30},
+    },
     "prune": {
         "task": "ops.prune",
         "schedule": crontab(minute=17),

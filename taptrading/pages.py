@@ -16,6 +16,10 @@ from taptrading.rows import Rows
 R = TypeVar("R")
 
 
+class Partial(list[R]):
+    """Fewer rows than asked for although there are more: the rest is not at hand yet."""
+
+
 class PageRequest(NamedTuple):
     """`?limit=` and `?before=` of a list, newest first; `before` is the last id already seen."""
 
@@ -32,7 +36,7 @@ class PageRequest(NamedTuple):
         self, request: Request, rows: Sequence[R], id_of: Callable[[R], int]
     ) -> tuple[Sequence[R], str | None]:
         """At most `limit` of `limit + 1` rows, and the relative URL of the next page."""
-        if len(rows) <= self.limit:
+        if len(rows) <= self.limit and not isinstance(rows, Partial):
             return rows, None
         kept = rows[: self.limit]
         query = request._request.GET.copy()

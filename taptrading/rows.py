@@ -6,7 +6,7 @@ microseconds, ids of requests 32 digits; each row knows its own JSON.
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
 from django.db import connection
@@ -15,6 +15,13 @@ from django.db.models import Model
 from taptrading import clock
 
 Condition = tuple[str, Any]  # `column = %s`, and its value
+
+
+class Question(NamedTuple):
+    """A statement with `%s` for its values; it may be put to more than one database."""
+
+    statement: str
+    values: list[Any]
 
 
 # A NamedTuple whose fields are columns, among them `id`.
@@ -34,23 +41,27 @@ class Rows(Generic[R]):
 
     def __init__(self, table: str, row: type[R], *conditions: Condition) -> None:
         self._table = table
-        self._row = row
+        self.row = row
         self._conditions = conditions
 
     def where(self, *conditions: Condition) -> "Rows[R]":
-        return Rows(self._table, self._row, *self._conditions, *conditions)
+        return Rows(self._table, self.row, *self._conditions, *conditions)
 
     def newest(self, limit: int, before: int | None = None) -> list[R]:
         """At most `limit` of them, by descending id, with ids below `before`."""
+        found = fetch(*self.question(limit, before))
+        return [self.row(*values) for values in found]
+
+    def question(self, limit: int, before: int | None = None) -> Question:
+        """What `newest` asks."""
         conditions = [*self._conditions]
         if before is not None:
             conditions.append(("id < %s", before))
         statement = (
-            f"SELECT {', '.join(_columns(self._row))} FROM {self._table}"  # noqa: S608
+            f"SELECT {', '.join(_columns(self.row))} FROM {self._table}"  # noqa: S608
             f" WHERE {' AND '.join(text for text, _ in conditions)} ORDER BY id DESC LIMIT %s"
         )
-        found = fetch(statement, [*(value for _, value in conditions), limit])
-        return [self._row(*values) for values in found]
+        return Question(statement, [*(value for _, value in conditions), limit])
 
     def one(self) -> R | None:
         """The newest of them."""

@@ -1,6 +1,7 @@
 """Reads of one wallet's side of the ledger: both sides' indexes walked newest first, and merged.
 
-Never a scan: a page costs the same however long the history is.
+Never a scan: a page costs the same however long the history is. Where the database's entries end
+those of segments follow.
 """
 
 import csv
@@ -9,8 +10,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from taptrading import clock
-from taptrading.rows import Condition, fetch
-from wallet import ids
+from taptrading.rows import Condition, Question, fetch
+from wallet import ids, segments
+from wallet.segments import Wanted
 
 # Ids run ahead of the clock by no more than this, even if the clock was set back by hours.
 _ID_LEAD_US: Final = 86_400 * clock.US_PER_S
@@ -37,6 +39,8 @@ class LedgerLine(NamedTuple):
         }
 
 
+# Entries of bets go with their bets; see wallet/triggers.py.
+ARCHIVED_KINDS: Final = ("STAKE", "PAYOUT", "REFUND")
 COLUMNS: Final = ("entry_id", *LedgerLine._fields[1:])
 
 
@@ -49,7 +53,46 @@ def ledger(
     from_us: int | None = None,
     to_us: int | None = None,
 ) -> list[LedgerLine]:
-    """The newest `limit` entries with id < before, of this kind, from_us <= created_at < to_us."""
+    """The newest `limit` entries with id < before, of this kind, from_us <= created_at < to_us;
+    `Partial` if there are more of them that are not at hand.
+
+    Raises ApiError (being_restored) if none is at hand.
+    """
+    question = _question(wallet_id, limit, before, kind, from_us, to_us)
+    found = [LedgerLine(*row) for row in fetch(*question)]
+    wanted = _wanted(wallet_id, limit, before, kind, from_us)
+    return found if wanted is None else segments.continued(wanted, found, question, LedgerLine)
+
+
+def at_hand(
+    wallet_id: int, limit: int, *, before: int | None = None, kind: str | None = None
+) -> list[LedgerLine] | None:
+    """The same from the database alone; None if that may not be all."""
+    found = [
+        LedgerLine(*row) for row in fetch(*_question(wallet_id, limit, before, kind, None, None))
+    ]
+    wanted = _wanted(wallet_id, limit, before, kind, None)
+    return None if wanted is not None and segments.may_go_on(wanted, found) else found
+
+
+def _wanted(
+    wallet_id: int, limit: int, before: int | None, kind: str | None, from_us: int | None
+) -> Wanted | None:
+    """None: entries of transfers are never removed."""
+    if kind is not None and kind not in ARCHIVED_KINDS:
+        return None
+    lowest = 0 if from_us is None else ids.first_id_at(from_us)
+    return Wanted("entry", wallet_id, limit, before, lowest)
+
+
+def _question(
+    wallet_id: int,
+    limit: int,
+    before: int | None,
+    kind: str | None,
+    from_us: int | None,
+    to_us: int | None,
+) -> Question:
     conditions: list[Condition] = []
     if before is not None:
         conditions.append(("id < %s", before))
@@ -66,7 +109,7 @@ def ledger(
         f"SELECT * FROM ({_side('debit', '-', conditions)}) AS debits ORDER BY id DESC LIMIT %s"
     )
     one_side = [wallet_id, *(value for _, value in conditions), limit]
-    return [LedgerLine(*row) for row in fetch(statement, [*one_side, *one_side, limit])]
+    return Question(statement, [*one_side, *one_side, limit])
 
 
 def _side(side: str, sign: str, conditions: Sequence[Condition]) -> str:

@@ -72,7 +72,7 @@ class LedgerView(APIView):
         responses={
             (200, "application/json"): LedgerPage,
             (200, "text/csv"): OpenApiTypes.STR,
-            **error_responses("invalid_request", "unauthenticated"),
+            **error_responses("invalid_request", "unauthenticated", "being_restored"),
         },
     )
     def get(self, request: Request) -> Response:

@@ -42,13 +42,13 @@ class Questions:
         self.report = Report()
 
     def wallets(self) -> None:
-        self._ask(sql.SUM)
-        self._ask(sql.NEGATIVE)
-        self._ask(sql.WRONG_OPEN_STAKE.format(open_bets=self._dialect.open_bets))
-        self._ask(sql.WRONG_HELD)
-        self._ask(sql.WRONG_EXPOSURE.format(open_bets=self._dialect.open_bets))
+        self.ask(sql.SUM)
+        self.ask(sql.NEGATIVE)
+        self.ask(sql.WRONG_OPEN_STAKE.format(open_bets=self._dialect.open_bets))
+        self.ask(sql.WRONG_HELD)
+        self.ask(sql.WRONG_EXPOSURE.format(open_bets=self._dialect.open_bets))
         if settings.DEMO:  # else the custodian's books are somebody else's
-            self._ask(sql.WRONG_CUSTODY)
+            self.ask(sql.WRONG_CUSTODY)
 
     def triggers(self) -> None:
         with self._connection.cursor() as cursor:
@@ -60,32 +60,32 @@ class Questions:
 
     def keys(self) -> None:
         if self._row("SELECT count(*) FROM wallet_sessionkey") != (0,):
-            self._ask(sql.WRONG_USE)
+            self.ask(sql.WRONG_USE)
 
     def transfers(self) -> None:
         for question in (sql.STATUS_OF_DEPOSIT, sql.HOLD_OF_WITHDRAWAL, sql.END_OF_WITHDRAWAL):
-            self._ask(question)
+            self.ask(question)
         for kind, table in (
             ("DEPOSIT", "wallet_deposit"),
             ("HOLD", "wallet_withdrawal"),
             ("WITHDRAWAL", "wallet_withdrawal"),
         ):
             prefix = table.removeprefix("wallet_")
-            self._ask(
+            self.ask(
                 sql.NO_TRANSFER.format(once=sql.ONCE, once_kind=kind, table=table, prefix=prefix),
             )
 
     def outcomes(self) -> None:
-        self._ask(sql.WRONG_BETS)
+        self.ask(sql.WRONG_BETS)
 
     def references(self) -> None:
-        self._ask(sql.TWICE)
+        self.ask(sql.TWICE)
 
     def bets(self) -> None:
         """To look for each bet's entries would be slow, so counts are compared first: if each
         entry is one that its bet needs, and no two are the same, equal counts leave none missing.
         """
-        self._ask(sql.WRONG_ENTRIES.format(bet_id=self._dialect.bet_id.format("e.reference")))
+        self.ask(sql.WRONG_ENTRIES.format(bet_id=self._dialect.bet_id.format("e.reference")))
         stray = bool(self.report.totals)
         bets, paid = self._row(sql.BET_COUNTS)
         for kind, which, needed in (
@@ -93,7 +93,7 @@ class Questions:
             ("PAYOUT", "b.status IN ('won', 'rejected', 'void')", paid or 0),
         ):
             if stray or self._row(sql.ENTRY_COUNT, kind) != (needed,):
-                self._ask(sql.NO_ENTRY.format(kind=kind, which=which))
+                self.ask(sql.NO_ENTRY.format(kind=kind, which=which))
 
     def _row(self, question: str, *values: str) -> tuple[Any, ...]:
         with self._connection.cursor() as cursor:
@@ -101,7 +101,7 @@ class Questions:
             row: tuple[Any, ...] = cursor.fetchone()
             return row
 
-    def _ask(self, question: str) -> None:
+    def ask(self, question: str) -> None:
         with self._connection.cursor() as cursor:
             cursor.execute(sql.BOUNDED.format(question))
             for claim, what, row_id, expected, found, total, number in cursor.fetchall():

@@ -1,11 +1,12 @@
 """Where the money of one wallet went: its entries summed by kind, and each line where its chain of
-balances breaks."""
+balances breaks. What was archived is one sum: the balance that it left."""
 
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from django.db import connection
 
+from ops.integrity.checkpoint import balances_at, start
 from ops.integrity.dialects import snapshot
 
 BREAKS_SHOWN: Final = 20
@@ -18,10 +19,11 @@ _WALLET: Final = (
 # Both sides' indexes, merged: no sort of the whole history.
 _ENTRIES: Final = (
     "SELECT id, kind, reference, -amount_micros, debit_balance_after_micros, credit_wallet_id,"
-    " created_at FROM wallet_ledgerentry WHERE debit_wallet_id = %s"
+    " created_at FROM wallet_ledgerentry WHERE debit_wallet_id = %s AND id > %s"
     " UNION ALL"
     " SELECT id, kind, reference, amount_micros, credit_balance_after_micros, debit_wallet_id,"
-    " created_at FROM wallet_ledgerentry WHERE credit_wallet_id = %s ORDER BY 1"
+    " created_at FROM wallet_ledgerentry WHERE credit_wallet_id = %s AND id > %s"
+    " ORDER BY 1"
 )
 
 
@@ -55,9 +57,12 @@ class Break(NamedTuple):
 
 
 class Explanation(NamedTuple):
-    """`sum_micros` is what the entries leave, which `balance_micros` must be."""
+    """`sum_micros` is what the entries leave, which `balance_micros` must be. They begin after the
+    segment `archived_until`, which left `opening_micros`; "" and 0: nothing was archived."""
 
     wallet: dict[str, Any]
+    archived_until: str
+    opening_micros: int
     entries: int
     sum_micros: int
     by_kind: dict[str, Sum]
@@ -73,6 +78,8 @@ class Explanation(NamedTuple):
         return {
             "adds_up": self.adds_up,
             "wallet": self.wallet,
+            "archived_until": self.archived_until,
+            "opening_micros": self.opening_micros,
             "entries": self.entries,
             "sum_micros": self.sum_micros,
             "by_kind": {kind: found._asdict() for kind, found in self.by_kind.items()},
@@ -89,7 +96,9 @@ def explain(which: str) -> Explanation:
     """`which`: an address, or the id of a wallet. Raises UnknownWallet."""
     with snapshot(connection):
         wallet = _wallet(which)
-        return _read(wallet, _lines(wallet["id"]))
+        began = start(connection)
+        opening = balances_at(connection, began.segment_id).get(wallet["id"], 0)
+        return _read(wallet, began.name, opening, _lines(wallet["id"], began.entry_id))
 
 
 def _wallet(which: str) -> dict[str, Any]:
@@ -106,18 +115,21 @@ def _wallet(which: str) -> dict[str, Any]:
     return {**dict(zip(names, row, strict=False)), "frozen": bool(row[-1])}
 
 
-def _lines(wallet_id: int) -> Iterator[Line]:
+def _lines(wallet_id: int, after: int) -> Iterator[Line]:
     with connection.cursor() as cursor:
-        cursor.execute(_ENTRIES, [wallet_id, wallet_id])
+        cursor.execute(_ENTRIES, [wallet_id, after, wallet_id, after])
         while rows := cursor.fetchmany(1_000):
             yield from map(Line._make, rows)
 
 
-def _read(wallet: dict[str, Any], lines: Iterator[Line]) -> Explanation:
+def _read(
+    wallet: dict[str, Any], archived_until: str, opening_micros: int, lines: Iterator[Line]
+) -> Explanation:
     by_kind: dict[str, Sum] = {}
     first_breaks: list[Break] = []
     newest: list[Line] = []
-    entries = breaks = sum_micros = after = 0
+    entries = breaks = 0
+    sum_micros = after = opening_micros
     for line in lines:
         entries += 1
         amount = line.amount_micros
@@ -132,4 +144,7 @@ def _read(wallet: dict[str, Any], lines: Iterator[Line]) -> Explanation:
         newest.append(line)
         if len(newest) > NEWEST_SHOWN:
             del newest[0]
-    return Explanation(wallet, entries, sum_micros, by_kind, breaks, first_breaks, newest[::-1])
+    return Explanation(
+        *(wallet, archived_until, opening_micros, entries, sum_micros),
+        *(by_kind, breaks, first_breaks, newest[::-1]),
+    )

@@ -163,11 +163,12 @@ WRONG_EXPOSURE: Final = (
     " GROUP BY house_id, column_start, low_cents HAVING sum(due) <> sum(stored)"
 )
 WRONG_USE: Final = (
-    "SELECT 'session_key_use' AS claim, 'use of session key', k.id, coalesce(u.due, 0),"
-    " k.used_micros FROM wallet_sessionkey k LEFT JOIN (SELECT session_key_id,"
+    "SELECT 'session_key_use' AS claim, 'use of session key', k.id,"
+    " k.archived_micros + coalesce(u.due, 0), k.used_micros"
+    " FROM wallet_sessionkey k LEFT JOIN (SELECT session_key_id,"
     " sum(stake_micros) AS due FROM bets_bet WHERE session_key_id IS NOT NULL"
     " AND status <> 'rejected' GROUP BY session_key_id) u ON u.session_key_id = k.id"
-    " WHERE k.used_micros <> coalesce(u.due, 0)"
+    " WHERE k.used_micros <> k.archived_micros + coalesce(u.due, 0)"
 )
 # What the local custodian has done and the ledger has not heard of yet is under way, not wrong.
 _HELD_BY_CUSTODIAN: Final = (

@@ -6,7 +6,7 @@ by side, since entries and seals are append-only; `join` holds their ends togeth
 
 import itertools
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -72,16 +72,17 @@ class Bounds:
     last_entry_id: int | None = None
 
 
-def divide(connection: BaseDatabaseWrapper, parts: int) -> list[Bounds]:
-    """All seals and entries of this moment, in stretches of about as many seals."""
+def divide(connection: BaseDatabaseWrapper, parts: int, start_id: int = 0) -> list[Bounds]:
+    """All seals and entries of this moment after the seal of this id, in stretches of about as
+    many seals."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT max(id) FROM wallet_seal")
-        seals_max = cursor.fetchone()[0] or 0
+        count = (cursor.fetchone()[0] or 0) - start_id
         cursor.execute("SELECT max(id) FROM wallet_ledgerentry")
         entries_max = cursor.fetchone()[0] or 0
-    edges = [seals_max * part // parts for part in range(parts + 1)]
+    edges = [start_id + count * part // parts for part in range(parts + 1)]
     bounds = [Bounds(lo, hi) for lo, hi in itertools.pairwise(edges) if lo < hi]
-    last = bounds.pop() if bounds else Bounds(0, 0)
+    last = bounds.pop() if bounds else Bounds(start_id, start_id)
     return [*bounds, Bounds(last.lo, last.hi, entries_max)]
 
 
@@ -196,10 +197,15 @@ def _unsealed(row: _Row, report: Report) -> None:
     report.add(Finding("seals", "seal over entry", row[0], "one", "none"))
 
 
-def join(stretches: Iterable[Stretch], balances: Iterable[tuple[int, int]]) -> Report:
-    """The findings of all stretches, in their order, with their ends compared to each other and
-    to the wallets' balances at the moment of `divide`."""
-    whole = Stretch()
+def join(
+    stretches: Iterable[Stretch],
+    balances: Iterable[tuple[int, int]],
+    opening: Mapping[int, int] | None = None,
+) -> Report:
+    """The findings of all stretches, in their order, with their ends compared to each other, to
+    the balances before the first (`opening`; none: all began at zero) and to the wallets' balances
+    at the moment of `divide`."""
+    whole = Stretch(last=dict(opening or {}))
     for stretch in stretches:
         for wallet_id, (entry_id, before) in stretch.first.items():
             ended = whole.last.get(wallet_id, 0)

@@ -18,6 +18,7 @@ from bets.handlers import game_handlers
 from bets.liabilities import current_exposure
 from bets.quotes import EXPOSURE_KEY, EXPOSURE_KIND
 from bets.settlement import lag_s
+from ops.archive.removal import RemovalHandler
 from ops.lock import AlreadyRunning, FolderLock
 from pricefeed.board import FEED_KEY, FEED_KIND, board
 from taptrading import clock, collector, hub, vitals
@@ -99,7 +100,12 @@ def tune_connection() -> None:
 
 def _server(store: "redis.asyncio.Redis") -> WriterServer:
     nonces = Nonces(node=settings.NODE)
-    handlers: list[Handler] = [TransferHandler(), KeyHandler(), *game_handlers(nonces, board)]
+    handlers: list[Handler] = [
+        TransferHandler(),
+        KeyHandler(),
+        *game_handlers(nonces, board),
+        RemovalHandler(),
+    ]
 
     async def publish(kind: str, payload: bytes) -> None:
         try:

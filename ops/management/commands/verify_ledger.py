@@ -92,8 +92,14 @@ def _as_story(found: Explanation) -> str:
     wallet = found.wallet
     name = wallet["address"] or wallet["kind"].upper()
     verdict = "adds up" if found.adds_up else "DOES NOT ADD UP"
+    archived = (
+        [f"archived until {found.archived_until}, which left {usdc(found.opening_micros)}"]
+        if found.archived_until
+        else []
+    )
     lines = [
         f"{name} (wallet {wallet['id']}): {verdict}",
+        *archived,
         f"balance {usdc(wallet['balance_micros'])}, its {found.entries} entries leave"
         f" {usdc(found.sum_micros)}; held {usdc(wallet['held_micros'])},"
         f" staked {usdc(wallet['open_stake_micros'])}",

@@ -1,0 +1,139 @@
+"""Segments' files on this machine: where they stand, how they are packed, how long they stay."""
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from hashlib import file_digest, sha256
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import zstandard
+from django.conf import settings
+
+from taptrading.limits import LIMITS, MIB
+from taptrading.rows import Question
+from wallet import segments
+from wallet.models import Segment
+
+_LEVEL: Final = 3
+_PIECE: Final = MIB
+
+
+class Packed(NamedTuple):
+    """A file before and after compression."""
+
+    raw_sha256: str
+    raw_bytes: int
+    packed_sha256: str
+    packed_bytes: int
+
+
+class Damaged(Exception):
+    """A file is not the one that was written."""
+
+
+def work_file(segment: Segment, kind: str) -> Path:
+    """Of a step that is under way: gone when the segment is done."""
+    folder = Path(settings.SEGMENTS_DIR) / "work"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder / f"{segment.name}.{kind}"
+
+
+def clear_work(segment: Segment) -> None:
+    folder = Path(settings.SEGMENTS_DIR) / "work"
+    for path in folder.glob(f"{segment.name}.*"):
+        path.unlink(missing_ok=True)
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
+
+
+def pack(raw: Path, packed: Path) -> Packed:
+    with raw.open("rb") as source, packed.open("wb") as target:
+        threads = len(os.sched_getaffinity(0))
+        zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True, threads=threads).copy_stream(
+            source, target, size=raw.stat().st_size, read_size=_PIECE, write_size=_PIECE
+        )
+        target.flush()
+        os.fsync(target.fileno())
+    sizes = (raw.stat().st_size, packed.stat().st_size)
+    return Packed(sha256_of(raw), sizes[0], sha256_of(packed), sizes[1])
+
+
+def unpack(pieces: Iterator[bytes], raw: Path, segment: Segment) -> None:
+    """Write the file that the pieces are the compressed form of. Raises Damaged unless both are,
+    byte for byte, what the segment's record says."""
+    packed_hash = sha256()
+
+    def read() -> Iterator[bytes]:
+        for piece in pieces:
+            packed_hash.update(piece)
+            yield piece
+
+    raw.unlink(missing_ok=True)
+    decompressor = zstandard.ZstdDecompressor().decompressobj()
+    try:
+        with raw.open("wb") as target:
+            for piece in read():
+                target.write(decompressor.decompress(piece))
+            target.flush()
+            os.fsync(target.fileno())
+    except zstandard.ZstdError as error:
+        raise Damaged(f"{segment.name}: what is stored cannot be unpacked: {error}") from error
+    found = (packed_hash.hexdigest(), sha256_of(raw))
+    if found != (segment.packed_sha256, segment.raw_sha256):
+        raise Damaged(f"{segment.name}: what is stored is not what was written")
+
+
+def is_at_hand(segment: Segment) -> bool:
+    return segments.path_of(segment.name).exists()
+
+
+def put(raw: Path, segment: Segment) -> None:
+    """Make a checked file the one that history is read from."""
+    _index_nonces(raw, segment)
+    os.utime(raw)
+    raw.replace(segments.path_of(segment.name))
+    _sync(Path(settings.SEGMENTS_DIR))
+
+
+def _index_nonces(raw: Path, segment: Segment) -> None:
+    question = Question("SELECT wallet_id, nonce FROM bets_bet", [])
+    rows: list[tuple[Any, ...]] = segments.read(raw, question)
+    keys = segments.nonce_keys([row[0] for row in rows], [row[1] for row in rows])
+    fresh = work_file(segment, "nonces")
+    np.sort(keys).tofile(fresh)
+    fresh.replace(segments.nonces_path_of(segment.name))
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def drop(older_than_s: int = LIMITS.segment_local_s) -> list[str]:
+    """Remove the files of segments whose stored copy has been read back and which nobody has
+    fetched for so long: they are restored when history is read. Their names."""
+    gone = []
+    for segment in Segment.objects.filter(state=Segment.State.PRUNED).order_by("id"):
+        path = segments.path_of(segment.name)
+        try:
+            if time.time() - path.stat().st_mtime >= older_than_s:
+                path.unlink()
+                gone.append(segment.name)
+        except FileNotFoundError:
+            continue
+    return gone
+
+
+def room_for(segment: Segment) -> bool:
+    """Whether its file fits on the disk, and leaves as much again."""
+    free = shutil.disk_usage(settings.SEGMENTS_DIR).free
+    return free > 2 * segment.raw_bytes
