@@ -40,6 +40,8 @@ async def run(stop: asyncio.Event, on_column_closed: Sequence[OnColumnClosed] = 
     """The price feed process, until `stop` is set."""
     receive_clock = ReceiveClock(clock.now_us, clock.monotonic_us)
     sources = [source(name, receive_clock.now_us) for name in settings.PRICE_SOURCES]
+    for name in settings.PRICE_SOURCES:
+        counts.expect(name)
     pipeline = Pipeline(
         sources, settings.SOURCES_MIN, used=lambda name: counts.messages.labels(name).inc()
     )

@@ -42,6 +42,13 @@ present = Present()
 REGISTRY.register(present)
 
 
+def expect(source: str) -> None:
+    """There from the start: the first one is an increase too."""
+    messages.labels(source)
+    refusals.labels(source, "unknown_form")
+    reconnects.labels(source)
+
+
 def refused(source: str, reason: str) -> None:
     refusals.labels(source, reason).inc()
 

@@ -208,6 +208,8 @@ class Link:
         while self._waiting:
             _, answered, _ = self._waiting.popleft()
             _tell(answered, DependencyError("the writer cannot be reached"))
+        QUEUE_DEPTH.set(0)
+        _PEAK.note(0)
 
 
 class _Wire(asyncio.Protocol):

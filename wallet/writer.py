@@ -32,6 +32,8 @@ FLUSH_SECONDS = Histogram(
 )
 BUSY = Counter("writer_busy_total", "Times the database was locked by another process")
 REFUSED = Counter("writer_batches_refused_total", "Batches refused whole", ["why"])
+for _why in ("constraint", "database"):
+    REFUSED.labels(_why)  # there from the start: the first one is an increase too
 
 _RETRY_S: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 

@@ -1,0 +1,279 @@
+"""What `/metrics` says of a real platform while things happen to it, and that the dashboard and
+the alerts ask for nothing that it does not say."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import httpx
+import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests import stack
+from tests.outsider import Outsider
+
+pytestmark = pytest.mark.timeout(180)
+
+# Set once a task has run for the first time, by the clock: there are no figures before. The last
+# one comes with the reconciliation.
+BY_THE_CLOCK: Final = {
+    "ledger_findings",
+    "last_successful_integrity_check_timestamp",
+    "integrity_check_seconds",
+    "last_successful_archive_timestamp",
+    "custody_mismatch_micros",
+}
+# So few fit into the entry's queue and its batches under way.
+QUEUE: Final = {"TAP_WRITER_BATCH": "2", "TAP_ENTRY_QUEUE": "4"}
+CROWD: Final = 40
+
+Figures = dict[str, float]
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[stack.Stack]:
+    folder = tmp_path_factory.mktemp("platform")
+    limits = {"TAP_BET_RATE_PER_S": "10000", "TAP_BET_BURST": "10000", "WEB_WORKERS": "1"}
+    with stack.running(folder, **limits, **QUEUE) as running:
+        wait_for_part(running, "--quiet worker")
+        running.clock_rate(4)
+        yield running
+
+
+def wait_for_part(platform: stack.Stack, words: str) -> None:
+    deadline = time.monotonic() + stack.START_S
+    while True:
+        try:
+            platform.pid_of(words)
+        except AssertionError:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        else:
+            return
+
+
+@pytest.fixture
+def trader(platform: stack.Stack) -> Outsider:
+    made = Outsider(platform.url)
+    made.sign_in()
+    made.deposit(1_000)
+    return made
+
+
+def figures(platform: stack.Stack) -> Figures:
+    """Each sample by its name and its labels, as they stand in the text."""
+    lines = httpx.get(platform.url + "/metrics", timeout=10).text.splitlines()
+    pairs = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    return {name: float(value) for name, value in pairs}
+
+
+def until(platform: stack.Stack, what: Callable[[Figures], bool], within_s: float = 30) -> Figures:
+    """Look again and again, for what is added up is told within a second or two."""
+    deadline = time.monotonic() + within_s
+    while not what(found := figures(platform)):
+        assert time.monotonic() < deadline, found
+        time.sleep(0.1)
+    return found
+
+
+@contextmanager
+def stopped(platform: stack.Stack, words: str) -> Iterator[None]:
+    """This process does nothing meanwhile."""
+    pid = platform.pid_of(words)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def placed(found: Figures, status: str) -> float:
+    return found[f'bets_placed_total{{status="{status}"}}']
+
+
+def answered(found: Figures, status: int) -> float:
+    labels = f'endpoint="/api/v1/bets",method="POST",status="{status}"'
+    return found.get(f"http_requests_total{{{labels}}}", 0.0)
+
+
+def resolved(found: Figures) -> float:
+    return sum(value for name, value in found.items() if name.startswith("bets_resolved_total{"))
+
+
+def test_bets_when_placed_then_counted_until_they_are_resolved(
+    platform: stack.Stack, trader: Outsider
+) -> None:
+    before = figures(platform)
+    bodies = [trader.bet(trader.lasting_cell(), min_rate_bps=10_100) for _ in range(2)]
+    bodies[1]["signature"] = "0x" + "11" * 64 + "1b"
+    assert [trader.place(body).status_code for body in bodies] == [202, 401]
+    found = until(platform, lambda f: placed(f, "confirmed") > placed(before, "confirmed"))
+    assert placed(found, "accepted") - placed(before, "accepted") == 1
+    assert found["house_liability_micros"] > 0
+    assert found["house_balance_micros"] > 10_000_000_000_000
+    seen = until(platform, lambda f: answered(f, 401) > answered(before, 401))
+    assert answered(seen, 202) - answered(before, 202) == 1
+    assert placed(seen, "rejected") - placed(before, "rejected") == 1
+    buckets = (
+        'http_request_duration_seconds_bucket{endpoint="/api/v1/bets",le="+Inf",method="POST"}'
+    )
+    assert seen[buckets] - before.get(buckets, 0.0) == 2
+    over = until(platform, lambda f: resolved(f) > resolved(before))
+    staked = over["bets_staked_micros_total"] - before["bets_staked_micros_total"]
+    paid = over["bets_paid_micros_total"] - before["bets_paid_micros_total"]
+    assert staked == 5_000_000
+    assert over["house_profit_micros"] - before["house_profit_micros"] == staked - paid
+
+
+def test_labels_when_clients_ask_for_anything_then_an_endpoint_is_a_route(
+    platform: stack.Stack, trader: Outsider
+) -> None:
+    for path in ("nonsense-1", "bets/4711?x=nonsense-2", "by-nonce/nonsense-3", "bets/nonsense-4/"):
+        trader.http.get(path)
+    trader.http.request("PROPFIND", "wallet")
+    httpx.get(platform.url + "/static/nonsense-5.js")
+    found = until(platform, lambda f: any('endpoint="/static/<file>"' in name for name in f))
+    told = "\n".join(found)
+    assert 'endpoint="/api/v1/bets/<id:bet_id>",method="GET"' in told
+    assert 'endpoint="unrouted",method="GET",status="404"' in told
+    assert 'method="OTHER"' in told
+    assert "nonsense" not in told.lower()
+    assert "4711" not in told
+
+
+def test_settlement_lag_when_nobody_settles_then_it_grows_and_goes_again(
+    platform: stack.Stack, trader: Outsider
+) -> None:
+    cells = trader.cells()
+    first = min(int(cell["cell_id"].split("_")[0]) for cell in cells)
+    soon = next(cell for cell in cells if int(cell["cell_id"].split("_")[0]) <= first + 5)
+    with stopped(platform, "--quiet worker"):
+        assert trader.place(trader.bet(soon, min_rate_bps=10_100)).status_code == 202
+        lagging = until(platform, lambda f: f["settlement_lag_seconds"] > 5)
+        assert lagging["settlement_lag_seconds"] < 60
+    until(platform, lambda f: f["settlement_lag_seconds"] == 0)
+
+
+def test_prices_when_the_feed_stands_still_then_they_grow_old_and_the_breaker_opens(
+    platform: stack.Stack,
+) -> None:
+    assert figures(platform)["price_feed_staleness_seconds"] < 3
+    with stopped(platform, "run_pricefeed"):
+        stale = until(platform, lambda f: f["price_feed_staleness_seconds"] > 3)
+        until(platform, lambda f: f["circuit_breaker_state"] == 1)
+        assert stale["price_feed_staleness_seconds"] < 60
+    until(platform, lambda f: f["circuit_breaker_state"] == 0)
+
+
+def test_queue_when_the_writer_is_stuck_then_it_fills_and_turns_bets_away(
+    platform: stack.Stack, trader: Outsider
+) -> None:
+    before = figures(platform)
+    cell = trader.lasting_cell()
+    bodies = [trader.bet(cell, min_rate_bps=10_100) for _ in range(CROWD)]
+    with ThreadPoolExecutor(CROWD) as pool:
+        with stopped(platform, "run_writer"):
+            asking = [pool.submit(httpx.post, f"{platform.url}/api/v1/bets", json=body, timeout=20)
+                      for body in bodies]  # fmt: skip
+            until(platform, lambda f: f["entry_queue_use_ratio"] == 1)
+            until(platform, lambda f: f['dependency_up{dependency="writer"}'] == 0)
+        statuses = [asked.result().status_code for asked in asking]
+    assert 503 in statuses
+    after = until(platform, lambda f: f['dependency_up{dependency="writer"}'] == 1)
+    assert after["entry_queue_full_total"] > before["entry_queue_full_total"]
+    until(platform, lambda f: answered(f, 503) - answered(before, 503) == statuses.count(503))
+    until(platform, lambda f: f["entry_queue_use_ratio"] == 0)
+
+
+def test_writer_when_it_is_killed_then_seen_and_its_gauges_go_with_it(
+    platform: stack.Stack, trader: Outsider
+) -> None:
+    before = figures(platform)
+    killed = platform.pid_of("run_writer")
+    folder = Path(platform.folder / "data" / "run" / "metrics")
+    live = f"gauge_live*_{killed}.db"
+    assert list(folder.glob(live))
+    os.kill(killed, signal.SIGKILL)
+    down = until(platform, lambda f: f['dependency_up{dependency="writer"}'] == 0)
+    assert placed(down, "accepted") == placed(before, "accepted")
+    until(platform, lambda f: f['dependency_up{dependency="writer"}'] == 1)
+    assert not list(folder.glob(live))
+    cell = trader.lasting_cell()
+    while trader.place(trader.bet(cell, min_rate_bps=10_100)).status_code == 503:
+        cell = trader.lasting_cell()
+    until(platform, lambda f: placed(f, "accepted") > placed(before, "accepted"))
+
+
+def test_security_when_one_client_tries_signatures_then_it_is_an_event(
+    platform: stack.Stack, trader: Outsider
+) -> None:
+    name = 'security_events_total{kind="bad_signatures"}'
+    before = figures(platform)[name]
+    body = trader.bet(trader.lasting_cell())
+    for number in range(20):
+        forged = {**body, "signature": f"0x{number + 1:064x}" + "11" * 32 + "1b"}
+        assert trader.place(forged).json()["error"] == "bad_signature"
+    assert figures(platform)[name] == before + 1
+
+
+def test_security_when_an_operator_overrules_the_breaker_then_it_is_an_event(
+    platform: stack.Stack,
+) -> None:
+    name = 'security_events_total{kind="breaker_override"}'
+    before = figures(platform)[name]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("COV")}
+    settings = {
+        "DATA_DIR": str(platform.folder / "data"),
+        "CLOCK_FILE": str(platform.folder / "clock"),
+    }
+    for words in (["open", "--reason", "drill"], ["auto", "--reason", "over"]):
+        subprocess.run(
+            [sys.executable, "manage.py", "breaker", *words],
+            cwd=stack.ROOT,
+            env=environment | settings,
+            capture_output=True,
+            timeout=60,
+            check=True,
+        )
+    until(platform, lambda f: f[name] == before + 2)
+
+
+def names_in(expression: str) -> set[str]:
+    """The metrics of an expression in Prometheus' language."""
+    plain = re.sub(r'"[^"]*"|\b(?:by|on)\s*\([^)]*\)|\[[^\]]*\]', "", expression)
+    return {name for name in re.findall(r"[a-z][a-z_]+", plain) if "_" in name} - {
+        "histogram_quantile",
+        "absent_over_time",
+    }
+
+
+def asked_for() -> set[str]:
+    alerts = yaml.safe_load((stack.ROOT / "deploy/prometheus/alerts.yml").read_text())
+    board = json.loads((stack.ROOT / "deploy/grafana/taptrading.json").read_text())
+    expressions = [rule["expr"] for group in alerts["groups"] for rule in group["rules"]]
+    for panel in board["panels"]:
+        expressions += [target["expr"] for target in panel.get("targets", [])]
+    return {name for expression in expressions for name in names_in(expression)}
+
+
+def test_names_when_dashboard_and_alerts_ask_for_them_then_the_platform_has_them(
+    platform: stack.Stack,
+) -> None:
+    text = httpx.get(platform.url + "/metrics").text
+    families = list(text_string_to_metric_families(text))
+    told = {sample.name for family in families for sample in family.samples}
+    asked = asked_for()
+    assert len(asked) > 40
+    assert "house_balance_micros" in asked
+    assert asked - told - BY_THE_CLOCK == set()
+    assert len(families) == len({family.name for family in families})
