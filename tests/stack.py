@@ -36,6 +36,23 @@ class Stack:
         path = self.folder / "clock"
         write_shared_clock(path, now_us=SharedClock(path).now_us(), rate=rate)
 
+    def manage(self, *words: str) -> str:
+        """Run a `manage.py` command on this platform's data. Returns what it printed."""
+        done = subprocess.run(
+            [sys.executable, "manage.py", *words],
+            cwd=ROOT,
+            env=os.environ
+            | {
+                "DATA_DIR": str(self.folder / "data"),
+                "CLOCK_FILE": str(self.folder / "clock"),
+            },
+            capture_output=True,
+            text=True,
+            timeout=100,
+        )
+        assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
+        return done.stdout
+
     def pid_of(self, words: str) -> int:
         """The process of ours whose command line holds these words."""
         for pid in self.pids():

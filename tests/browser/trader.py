@@ -74,8 +74,8 @@ class Trader:
 
     # What is there.
 
-    def see(self, selector: str) -> Locator:
-        return self.page.locator(selector)
+    def see(self, selector: str, **options: Any) -> Locator:
+        return self.page.locator(selector, **options)
 
     def look(self) -> dict[str, Any]:
         found: dict[str, Any] = self.page.evaluate("tapTrading.look()")
@@ -85,14 +85,15 @@ class Trader:
         bets: list[dict[str, Any]] = self.look()["bets"]
         return bets
 
-    def wait_until(self, expression: str, argument: Any = None) -> None:
-        self.page.wait_for_function(expression, arg=argument)
+    def wait_until(self, expression: str, argument: Any = None, ms: float = PATIENCE_MS) -> None:
+        self.page.wait_for_function(expression, arg=argument, timeout=ms)
 
-    def wait_for_state(self, *states: str, at_least: int = 1) -> None:
+    def wait_for_state(self, *states: str, at_least: int = 1, ms: float = PATIENCE_MS) -> None:
         self.wait_until(
             "([states, n]) => tapTrading.look().bets"
             ".filter((bet) => states.includes(bet.state)).length >= n",
             [list(states), at_least],
+            ms,
         )
 
     def balance_micros(self) -> int:

@@ -11,7 +11,7 @@ import { Market } from "./market.js";
 import { announce, banner, toast } from "./notices.js";
 import { attempt, Panels } from "./panels.js";
 import { bandsFor, Scene } from "./scene.js";
-import { isConfig } from "./shape.js";
+import { isConfig, isSnapshot } from "./shape.js";
 import { Choices } from "./store.js";
 import { Stream } from "./stream.js";
 import { Taps } from "./tap.js";
@@ -108,7 +108,8 @@ class Page {
   }
 
   #snapshot(data) {
-    for (const bet of [...(data.missed ?? []), ...(data.open ?? [])].slice(0, 10_000)) this.bets.told(bet);
+    if (!isSnapshot(data)) return;
+    for (const bet of [...data.missed, ...data.open]) this.bets.told(bet);
     this.taps.settleDoubts();
   }
 
@@ -186,7 +187,6 @@ class Page {
     else if (breaker === "degraded") banner(`Prices are slow to arrive.${why}`);
     else if (age > STALE_MS && this.market.newest) banner("Waiting for a fresh price.");
     else banner("");
-    document.body.classList.toggle("closed", !live || breaker === "open" || age > STALE_MS);
   }
 
   #accountChanged() {

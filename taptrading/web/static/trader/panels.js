@@ -5,7 +5,7 @@ import { byId, el, say } from "./dom.js";
 import { evidence } from "./evidence.js";
 import { clockTime, dayAndTime, dollars, gain, micros, price, rate, shortAddress, usdc } from "./format.js";
 import { toast } from "./notices.js";
-import { parseCell, isInt, isText } from "./shape.js";
+import { isBet, isInt, isText, parseCell } from "./shape.js";
 
 const SHOWN_BETS = 60;
 const MARKS = { pending: "…", unknown: "?", confirmed: "●", won: "✓", lost: "✕", void: "↺", rejected: "↩", refused: "–" };
@@ -120,7 +120,7 @@ export class Panels {
         `button.bet.${bet.state}`,
         { type: "button", onclick: () => this.explain(bet) },
         el("span.mark", { ariaHidden: "true" }, MARKS[bet.state]),
-        el("span.what", {}, el("b", {}, band), el("small", {}, `${clockTime(bet.column * 1_000)} · $${usdc(bet.stake)} at ${bet.rate ? rate(bet.rate) : bet.shownRate ? `about ${rate(bet.shownRate)}` : "–"}`)),
+        el("span.what", {}, el("b", {}, band), el("small", {}, `${clockTime(bet.column * 1_000)} · $${usdc(bet.stake)} at ${bet.rate ? rate(bet.rate) : bet.shownRate ? `≈ ${rate(bet.shownRate)}` : "–"}`)),
         el("span.result", {}, result),
       ),
     );
@@ -202,6 +202,7 @@ export class Panels {
   async #more(box, what, path) {
     const { results, next } = await this.api.get(path);
     box.querySelector(".more")?.remove();
+    if (!Array.isArray(results)) throw new Error("The list makes no sense.");
     const rows = results.map((row) => this.#historyRow(what, row)).filter(Boolean);
     if (!rows.length && !box.children.length) rows.push(el("p.dim", {}, "Nothing yet."));
     box.append(...rows);
@@ -210,9 +211,10 @@ export class Panels {
   }
 
   #historyRow(what, row) {
+    if (typeof row !== "object" || row === null) return null;
     if (what === "bets") {
       const cell = parseCell(row.cell_id);
-      if (!cell || !isText(row.status, 20)) return null;
+      if (!cell || !isBet(row)) return null;
       const state = row.status === "accepted" ? "pending" : row.status;
       return this.#betRow({
         ...cell, state, nonce: row.nonce, betId: row.bet_id, stake: row.stake_micros, rate: row.rate_bps,
@@ -260,7 +262,7 @@ export class Panels {
   }
 
   #keyRow(key) {
-    if (!isText(key.label, 64) || !isText(key.key, 42)) return null;
+    if (!key || !isText(key.label, 64) || !isText(key.key, 42)) return null;
     const live = isLive(key, this.market.now());
     const mine = key.key_id === this.account.key?.key_id;
     const state = key.revoked_at ? "revoked" : live ? `until ${dayAndTime(new Date(expiryMs(key)).toISOString())}` : "expired";
