@@ -7,6 +7,7 @@ database is spoken to in one thread of its own; Redis only through the publisher
 import asyncio
 import contextlib
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -30,6 +31,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _LOOK_EVERY_S: Final = 1.0
+_CHANGES: Final = 1_000
 _US_PER_MS: Final = clock.US_PER_MS
 
 # Called with the start (Unix seconds) of the newest column whose end has been recorded.
@@ -69,6 +71,7 @@ class Feed:
         self._newest: TickRecord | None = None
         self._last_mark_ms = 0
         self._said: Verdict | None = None
+        self._changes: deque[tuple[int, str, Verdict]] = deque(maxlen=_CHANGES)
         self._look = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -138,6 +141,18 @@ class Feed:
         verdict = self._breaker.judge(now_ms)
         if verdict != self._said:
             self._say(self._newest, verdict)
+        await self._remember_changes()
+
+    async def _remember_changes(self) -> None:
+        """Those that the database would not have are tried again in the next turn."""
+        while self._changes:
+            at_us, before, verdict = self._changes[0]
+            try:
+                await self._in_database(overrides.record_change, at_us, before, verdict)
+            except DatabaseError as error:
+                log.error("action=record_change failed why=%s", error)
+                return
+            self._changes.popleft()
 
     def _due(self, now_ms: int) -> range:
         latest_ms = mark_at_or_before(now_ms)
@@ -191,6 +206,8 @@ class Feed:
             level = logging.INFO if verdict.breaker == CLOSED else logging.WARNING
             why = verdict.reason and f" why={verdict.reason}"
             log.log(level, "action=breaker state=%s%s", verdict.breaker, why)
+            before = "" if self._said is None else self._said.breaker
+            self._changes.append((self._clock.now_us(), before, verdict))
         self._said = verdict
         state = FeedState(tick, *verdict)
         board.apply(state)

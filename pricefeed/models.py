@@ -38,3 +38,16 @@ class BreakerOverride(models.Model):
 
     def __str__(self) -> str:
         return f"{self.state} by {self.by}"
+
+
+class BreakerChange(models.Model):
+    """The breaker was in one state and is in another. Append-only."""
+
+    at = TimeUsField()
+    before = models.CharField(max_length=8)  # empty: the feed has just started
+    after = models.CharField(max_length=8)
+    override = models.CharField(max_length=5)
+    reason = models.CharField(max_length=200)
+
+    def __str__(self) -> str:
+        return f"{self.before} -> {self.after}"

@@ -10,8 +10,8 @@ from typing import Final
 import redis
 from django.conf import settings
 
-from pricefeed.breaker import AUTO, NO_OVERRIDE, OVERRIDES, Override
-from pricefeed.models import BreakerOverride
+from pricefeed.breaker import AUTO, NO_OVERRIDE, OVERRIDES, Override, Verdict
+from pricefeed.models import BreakerChange, BreakerOverride
 from taptrading import clock
 from taptrading.limits import LIMITS
 
@@ -51,6 +51,17 @@ def record_message(text: str) -> bool:
         return False
     record(text, reason="Redis message", by=BY_REDIS, lasts_s=LIMITS.override_redis_s)
     return True
+
+
+def record_change(at_us: int, before: str, verdict: Verdict) -> None:
+    """The breaker has another state than before; empty: the feed has just started."""
+    BreakerChange.objects.create(
+        at=clock.from_us(at_us),
+        before=before,
+        after=verdict.breaker,
+        override=verdict.override,
+        reason=verdict.reason[:200],
+    )
 
 
 def newest() -> BreakerOverride | None:

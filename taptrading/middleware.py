@@ -12,6 +12,7 @@ from django.contrib.messages.middleware import MessageMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.http import HttpRequest, JsonResponse
 from django.utils.deprecation import MiddlewareMixin
+from django_otp.middleware import OTPMiddleware
 from whitenoise.middleware import WhiteNoiseMiddleware
 
 from taptrading.api import error_body, request_id
@@ -39,6 +40,10 @@ class StaffSessions(_PagesOnly, SessionMiddleware):
 
 class Staff(_PagesOnly, AuthenticationMiddleware):
     pass
+
+
+class SecondFactor(_PagesOnly, OTPMiddleware):  # type: ignore[misc]
+    """Says of the user whether a device of theirs has verified this session."""
 
 
 class Messages(_PagesOnly, MessageMiddleware):

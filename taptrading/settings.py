@@ -8,6 +8,7 @@ import hashlib
 import os
 import sys
 import tempfile
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,7 @@ DEMO_HOUSE_MICROS: int = env.int("DEMO_HOUSE_MICROS", 10_000_000_000_000)
 INSTALLED_APPS = [
     # Daphne serves `runserver`; loading it costs every other process half a second.
     *(["daphne"] if "runserver" in sys.argv else []),
-    "django.contrib.admin",
+    "ops.staff.apps.StaffAdmin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -123,6 +124,9 @@ INSTALLED_APPS = [
     "drf_spectacular_sidecar",
     "channels",
     "storages",
+    "axes",
+    "django_otp",
+    "django_otp.plugins.otp_totp",
     "wallet",
     "pricefeed",
     "bets",
@@ -138,8 +142,10 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "taptrading.middleware.Staff",
+    "taptrading.middleware.SecondFactor",
     "taptrading.middleware.Messages",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
 ROOT_URLCONF = "taptrading.urls"
 ASGI_APPLICATION = "taptrading.asgi.application"
@@ -213,6 +219,26 @@ CELERY_BROKER_URL: str = env.str(
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
 CELERY_TIMEZONE = "UTC"
+
+# Staff: a password, then a code of a device of their own; five wrong passwords lock out.
+STAFF_TWO_FACTOR: bool = env.bool("STAFF_TWO_FACTOR", not (DEMO or DEBUG))
+STAFF_RECENT_S: int = env.int("STAFF_RECENT_S", 900)
+SESSION_COOKIE_AGE: int = env.int("STAFF_SESSION_S", 8 * 3_600)
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",
+    "django.contrib.auth.backends.ModelBackend",
+]
+AXES_FAILURE_LIMIT: int = env.int("STAFF_TRIES", 5)
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_LOCKOUT_TEMPLATE = "admin/locked_out.html"
+AXES_RESET_ON_SUCCESS = True
+AXES_ENABLE_ADMIN = AXES_VERBOSE = False
+AXES_DISABLE_ACCESS_LOG = True  # the audit log has it
+OTP_TOTP_ISSUER = "TapTrading"
+
+# How long what staff and states did is remembered.
+AUDIT_RETENTION_DAYS: int = env.int("AUDIT_RETENTION_DAYS", 2_557)  # seven years
 
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
@@ -367,6 +393,8 @@ def _refuse_to_start() -> None:
         _sqlite_is_safe() or ALLOW_UNSAFE_SQLITE
     ):
         problems.append("this SQLite can lose committed writes (ALLOW_UNSAFE_SQLITE=1 overrides)")
+    if AUDIT_RETENTION_DAYS < 1:
+        problems.append("AUDIT_RETENTION_DAYS is below 1: nothing would be remembered")
     if PRODUCTION:
         if DEBUG:
             problems.append("DEBUG is on")
@@ -374,6 +402,8 @@ def _refuse_to_start() -> None:
             problems.append("DEMO is on: anyone could mint money")
         if _DEMO_SECRET in (SECRET_KEY, CUSTODY_SECRET) or len(SECRET_KEY) < 40:
             problems.append("SECRET_KEY and CUSTODY_SECRET must be set, 40 characters or more")
+        if not STAFF_TWO_FACTOR:
+            problems.append("STAFF_TWO_FACTOR is off: a password alone would open the admin")
         if CLOCK_FILE:
             problems.append("CLOCK_FILE is set: production runs on real time")
         if "*" in ALLOWED_HOSTS:

@@ -10,9 +10,6 @@ from drf_spectacular.views import (
 
 from taptrading.web.views import TraderPage
 
-admin.site.site_header = admin.site.site_title = "TapTrading"
-admin.site.index_title = "Look, and operate"
-
 urlpatterns = [
     # Tried in this order, so what is asked for most stands first.
     path("api/v1/", include("bets.urls")),
