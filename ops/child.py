@@ -19,7 +19,7 @@ from taptrading.limits import MIB
 _PR_SET_PDEATHSIG: Final = 1
 _READ_BYTES: Final = 64 * 1024
 # A longer line is cut into pieces of this size, so that no child can fill our memory.
-_LINE_BYTES: Final = 8 * 1024
+_LINE_BYTES: Final = 64 * 1024
 _PIPE_BYTES: Final = MIB
 _PARENT_GONE: Final = 125
 

@@ -1,4 +1,5 @@
-"""The one log of the platform: `HH:MM:SS part | line` on the screen and in a bounded file.
+"""The one log of the platform: `HH:MM:SS part | line` on the screen and in a bounded file, or
+lines of JSON, as the parts make them, with those of others made into such.
 
 Never waits for the screen: a paused terminal or a stuck pipe must not stop the parts.
 """
@@ -13,10 +14,10 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Final
 
+from taptrading import logs
 from taptrading.clock import Clock, from_us
 from taptrading.limits import MIB
 
-_FILE_BYTES: Final = 16 * MIB
 _FILES_KEPT: Final = 3
 _COLOURS: Final = (36, 33, 32, 35, 34, 96, 93, 92)
 # What a part says about the time stands in front of the line already.
@@ -30,12 +31,20 @@ class Console:
     """Where every line of every part ends up."""
 
     def __init__(
-        self, screen: int, file: Path, parts: Sequence[str], *, clock: Clock | None = None
+        self,
+        screen: int,
+        file: Path,
+        parts: Sequence[str],
+        *,
+        clock: Clock | None = None,
+        file_mib: int = 16,
+        as_json: bool = False,
     ) -> None:
         """`screen` is a file descriptor, coloured if it is a terminal."""
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._screen = screen
-        self._file = RotatingFileHandler(file, maxBytes=_FILE_BYTES, backupCount=_FILES_KEPT)
+        self._as_json = as_json
+        self._file = RotatingFileHandler(file, maxBytes=file_mib * MIB, backupCount=_FILES_KEPT)
         self._file.setFormatter(Formatter("%(message)s"))
         self._clock = clock or Clock()
         self._width = max(map(len, parts), default=0)
@@ -44,13 +53,21 @@ class Console:
         self._held_back = 0
 
     def say(self, part: str, line: str) -> None:
-        text = _OWN_STAMP.sub("", line).translate(_CONTROL)
+        if self._as_json:
+            text = line if line.startswith("{") and line.endswith("}") else logs.line(line, part)
+            self._keep(text)
+            self._show(f"{text}\n")
+            return
+        text = logs.mask(_OWN_STAMP.sub("", line).translate(_CONTROL))
         at = f"{from_us(self._clock.now_us()):%H:%M:%S}"
         self._keep(f"{at} {part:<{self._width}} | {text}")
         self._show(f"{at} {self._in_colour(part)} | {text}\n")
 
     def banner(self, lines: Sequence[str]) -> None:
         """A block that stands out, on the screen and in the file."""
+        if self._as_json:
+            self.say("", lines[0])
+            return
         rule = "=" * max(map(len, lines))
         for line in ("", rule, *lines, rule, ""):
             self._keep(line)

@@ -169,7 +169,12 @@ class _Keeper:
         try:
             self._child = Child(
                 self.part.command,
-                environment={**os.environ, "PYTHONUNBUFFERED": "1", **self.part.environment},
+                environment={
+                    **os.environ,
+                    "PYTHONUNBUFFERED": "1",
+                    "TAP_PART": self.part.name,  # how its lines call it
+                    **self.part.environment,
+                },
                 folder=self._supervisor.folder,
                 on_line=self._hear,
                 descriptors=() if self.part.listener is None else (self.part.listener.fileno(),),

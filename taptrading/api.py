@@ -24,6 +24,7 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from taptrading import logs
 from taptrading.errors import CODES, ApiError, DependencyError, OutcomeUnknown, Refusal
 from taptrading.pages import CursorPage, PageRequest
 from taptrading.strict import IntField, StrictJSONParser, StrictSerializer, TextField
@@ -101,9 +102,14 @@ class RequestIdMiddleware:
             request.path_info = request.path_info.removesuffix("/")
         if self.is_async:
             return self._respond(request)
-        return self._finish(request, self.get_response(request))
+        token = logs.request_id.set(request_id(request))
+        try:
+            return self._finish(request, self.get_response(request))
+        finally:
+            logs.request_id.reset(token)
 
     async def _respond(self, request: HttpRequest) -> HttpResponseBase:
+        logs.request_id.set(request_id(request))  # of this task, which is the request's own
         return self._finish(request, await self.get_response(request))
 
     def _finish(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:

@@ -21,7 +21,7 @@ import taptrading.celery  # noqa: E402, F401  # shared tasks find their app
 from bets import endpoint, reads  # noqa: E402
 from bets.live import live  # noqa: E402
 from bets.own_reads import own_reads  # noqa: E402
-from taptrading import collector, http, vitals  # noqa: E402
+from taptrading import collector, http, logs, vitals  # noqa: E402
 from taptrading.direct import HANDLERS  # noqa: E402
 from taptrading.django_threads import ThreadedDjango  # noqa: E402
 from taptrading.errors import Refusal  # noqa: E402
@@ -70,6 +70,7 @@ async def _django(scope: Scope, receive: Receive, send: Send) -> None:
 async def _guarded(app: App, scope: Scope, receive: Receive, send: Send) -> None:
     """Whatever goes wrong, the client gets the contract's error body. These applications reply
     in one go at their end, so none has begun when it fails."""
+    logs.request_id.set(http.request_id(scope))
     try:
         await app(scope, receive, send)
     except Exception as error:

@@ -1,7 +1,7 @@
 """What was decided about every bet, in lines of the log that hold many decisions each.
 
 A line per bet would be ten thousand a second. Whoever decides notes a word per bet, and a line is
-written for a hundred of them, or once a second. Off unless the logger `journal` is at INFO
+written for some dozens of them, or once a second. Off unless the logger `journal` is at INFO
 (`BET_LOG`): then a note costs next to nothing.
 """
 
@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from taptrading import metrics
 
-AT_ONCE: Final = 100
+AT_ONCE: Final = 80  # a line stays below the 4 KiB that a pipe takes in one piece
 
 log = logging.getLogger("journal")
 
@@ -26,7 +26,7 @@ def write(event: str, **facts: Any) -> None:
 
 
 def write_each(event: str, name: str, words: Iterable[str], **facts: Any) -> None:
-    """The words, a hundred a line."""
+    """The words, AT_ONCE a line."""
     if not wanted():
         return
     every = list(words)

@@ -1,5 +1,5 @@
 """What somebody should look at because somebody may be trying something: counted, and said in one
-line of the log. Client addresses are masked there as everywhere (`taptrading/logs.py`).
+line of the log, with the network that a client is in instead of its address.
 """
 
 import logging
@@ -9,6 +9,7 @@ from prometheus_client import Counter
 
 from taptrading.clock import US_PER_S
 from taptrading.limiter import TokenBuckets
+from taptrading.logs import mask_client
 
 log = logging.getLogger(__name__)
 
@@ -43,4 +44,4 @@ class Repeated:
     def seen(self, client: str, now_us: int) -> None:
         too_many = not self._tries.take(client, now_us).allowed
         if too_many and self._told.take(client, now_us).allowed:
-            event(self._kind, client=client, more_than=self._most)
+            event(self._kind, client=mask_client(client), more_than=self._most)

@@ -283,6 +283,7 @@ def _kept_in(folder: str, storage_class: str) -> dict[str, Any]:
 
 
 STORAGES["archive"] = _kept_in("archive", "STANDARD_IA")
+STORAGES["backups"] = _kept_in("backups", "STANDARD")
 # Segments that are read without being fetched: the recent ones, and those asked for lately.
 SEGMENTS_DIR = DATA_DIR / "segments"
 
@@ -326,20 +327,26 @@ if PRODUCTION:
     SECURE_HSTS_SECONDS = 31_536_000
 
 LOG_LEVEL: str = env.str("LOG_LEVEL", "INFO")
+# `json` or `text`; what was decided about every bet; how long the supervisor's own file may get.
+LOG_FORMAT: str = env.str("LOG_FORMAT", "json" if PRODUCTION else "text")
+BET_LOG: bool = env.bool("BET_LOG", PRODUCTION)
+LOG_FILE_MIB: int = env.int("LOG_FILE_MIB", 256 if PRODUCTION else 16)
 LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
-        "line": {
-            "format": "%(asctime)s.%(msecs)03d %(levelname)-7s %(name)s: %(message)s",
-            "datefmt": "%H:%M:%S",
-        }
+        "text": {"()": "taptrading.logs.Readable"},
+        "json": {"()": "taptrading.logs.json_formatter"},
     },
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {
+        "journal": {"level": "INFO" if BET_LOG else "WARNING"},
+        # It has handlers of its own by the time that it loads us.
+        "uvicorn": {"handlers": [], "propagate": True},
         "uvicorn.access": {"level": "WARNING"},
         "django.request": {"level": "ERROR"},
+        "axes": {"level": "ERROR"},  # lock-outs are in the audit log
         "httpx": {"level": "WARNING"},
     },
 }
@@ -387,6 +394,8 @@ def _price_problems() -> list[str]:
 
 def _refuse_to_start() -> None:
     problems = _price_problems()
+    if LOG_FORMAT not in LOGGING["formatters"]:
+        problems.append(f"LOG_FORMAT is json or text, not {LOG_FORMAT!r}")
     if not 1 <= WEB_WORKERS <= _WEB_WORKERS_MAX:
         problems.append(f"WEB_WORKERS={WEB_WORKERS} is not in 1 … {_WEB_WORKERS_MAX}")
     if "sqlite3" in DATABASES["default"]["ENGINE"] and not (

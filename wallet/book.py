@@ -106,6 +106,7 @@ class Book:
         self._changed: dict[int, Account] = {}
         self._opened: list[Account] = []
         self.entries: list[Entry] = []
+        self.seal_number = 0  # of these entries, once there are any
 
     def mint(self) -> int:
         return self._ids.next(self.now_us)
@@ -195,10 +196,11 @@ class Book:
         number, previous = self.cursor.fetchone() or (0, seals.GENESIS)
         previous = bytes(previous)
         sealed = seals.seal(previous, map(seals.leaf, self.entries))
+        self.seal_number = number + 1
         first, last = self.entries[0].id, self.entries[-1].id
         self.cursor.execute(
             _INSERT_SEAL,
-            [number + 1, first, last, len(self.entries), previous, sealed, self.now_us],
+            [self.seal_number, first, last, len(self.entries), previous, sealed, self.now_us],
         )
 
 

@@ -17,11 +17,12 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Final, cast
 
+import msgspec
 from django.conf import settings
 from django.db import Error as DatabaseError
 from prometheus_client import Counter, Gauge
 
-from taptrading import metrics
+from taptrading import journal, metrics
 from taptrading.errors import DependencyError, OutcomeUnknown, Refusal
 from taptrading.limits import LIMITS
 from wallet.protocol import (
@@ -371,7 +372,17 @@ def call(command: Command) -> Outcome:
 
     Raises DependencyError (nothing was done) or OutcomeUnknown (sent, the answer is lost).
     """
-    return _caller(command)
+    outcome = _caller(command)
+    if journal.wanted():
+        journal.write("commanded", command=type(command).__name__, outcome=_word(outcome))
+    return outcome
+
+
+def _word(outcome: Outcome) -> str:
+    """The code of a refusal, or the first field of what came of it: an id, where there is one."""
+    if isinstance(outcome, Refusal):
+        return outcome.code
+    return str(next(iter(msgspec.structs.astuple(outcome)), ""))
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 from django.db import DataError, IntegrityError, OperationalError, connection, transaction
 from prometheus_client import Counter, Histogram
 
-from taptrading import clock
+from taptrading import clock, journal
 from taptrading.errors import Broken, Refusal
 from taptrading.limits import LIMITS
 from wallet.book import Book
@@ -117,7 +117,10 @@ class Writer:
         else:
             committed = True
         BATCH_SIZE.observe(len(commands))
-        FLUSH_SECONDS.observe(time.monotonic() - started)
+        took_s = time.monotonic() - started
+        FLUSH_SECONDS.observe(took_s)
+        if committed and journal.wanted():
+            _write_journal(self._book, len(commands), took_s)
         return outcomes, _finish(works, outcomes, committed)
 
     def _begin(self, commands: list[Command]) -> list[tuple[Work, list[int]]]:
@@ -154,7 +157,7 @@ class Writer:
         committing = False
         try:
             with transaction.atomic(), connection.cursor() as cursor:
-                book = Book(cursor, self._ids, self._now_us(), self._house_id)
+                book = self._book = Book(cursor, self._ids, self._now_us(), self._house_id)
                 for work, _ in works:
                     work.prefetch(book)
                 book.now_us = self._now_us()  # decisions take their time after the reads
@@ -196,6 +199,22 @@ class Writer:
     def due(self, now_us: int) -> list[list[Command]]:
         """Batches that handlers want to run now, each of one handler."""
         return [batch for handler in self.handlers if (batch := handler.due(now_us))]
+
+
+def _write_journal(book: Book, commands: int, took_s: float) -> None:
+    """What the ledger has of a batch. Bets have lines of their own."""
+    if book.entries:
+        others = (e for e in book.entries if not e.reference.startswith("bet:"))
+        journal.write(
+            "committed",
+            seal=book.seal_number,
+            first_entry=str(book.entries[0].id),
+            last_entry=str(book.entries[-1].id),
+            entries=len(book.entries),
+            commands=commands,
+            took_ms=round(took_s * 1_000, 1),
+            moved=[f"{entry.id} {entry.kind} {entry.reference}" for entry in others],
+        )
 
 
 def _finish(

@@ -1,5 +1,5 @@
-"""What `/metrics` says of a real platform while things happen to it, and that the dashboard and
-the alerts ask for nothing that it does not say."""
+"""What `/metrics` and the log say of a real platform while things happen to it, and that the
+dashboard and the alerts ask for nothing that it does not say."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import httpx
 import pytest
@@ -36,6 +36,7 @@ BY_THE_CLOCK: Final = {
 # So few fit into the entry's queue and its batches under way.
 QUEUE: Final = {"TAP_WRITER_BATCH": "2", "TAP_ENTRY_QUEUE": "4"}
 CROWD: Final = 40
+LOGS: Final = {"LOG_FORMAT": "json", "BET_LOG": "1"}
 
 Figures = dict[str, float]
 
@@ -44,7 +45,7 @@ Figures = dict[str, float]
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[stack.Stack]:
     folder = tmp_path_factory.mktemp("platform")
     limits = {"TAP_BET_RATE_PER_S": "10000", "TAP_BET_BURST": "10000", "WEB_WORKERS": "1"}
-    with stack.running(folder, **limits, **QUEUE) as running:
+    with stack.running(folder, **limits, **QUEUE, **LOGS) as running:
         wait_for_part(running, "--quiet worker")
         running.clock_rate(4)
         yield running
@@ -246,6 +247,71 @@ def test_security_when_an_operator_overrules_the_breaker_then_it_is_an_event(
             check=True,
         )
     until(platform, lambda f: f[name] == before + 2)
+
+
+Entries = list[dict[str, Any]]
+
+
+def log_of(platform: stack.Stack) -> str:
+    return (platform.folder / "data" / "log" / "platform.log").read_text()
+
+
+def until_said(platform: stack.Stack, event: str, bet_id: str) -> None:
+    """A line about this event names this bet."""
+    deadline = time.monotonic() + 30
+    while not any(bet_id in word for word in words(entries(platform), event)):
+        assert time.monotonic() < deadline, (event, log_of(platform)[-4_000:])
+        time.sleep(0.1)
+
+
+def entries(platform: stack.Stack) -> Entries:
+    """Every line is JSON, whoever said it."""
+    return [json.loads(line) for line in log_of(platform).splitlines()]
+
+
+def words(found: Entries, event: str) -> list[str]:
+    return [word for entry in found if entry["event"] == event for word in entry["bets"]]
+
+
+def test_log_when_a_round_is_played_then_each_decision_can_be_followed_and_no_secret_is_told(
+    platform: stack.Stack,
+) -> None:
+    trader = Outsider(platform.url)
+    signed_in = trader.sign_in()
+    trader.deposit(100)
+    line = trader.socket()
+    line.send(op="subscribe", channels=["bets"])
+    cell = trader.lasting_cell()
+    taken, refused = trader.bet(cell, min_rate_bps=10_100), trader.bet(cell, min_rate_bps=199_000)
+    forged = {**trader.bet(cell), "signature": "0x" + "1f" * 64 + "1b"}
+    answers = []
+    for number, body in enumerate((taken, refused, forged), 1):
+        trader.http.headers["X-Request-ID"] = f"round-{number}"
+        answers.append(trader.place(body).json())
+    assert [answer.get("error") for answer in answers[1:]] == ["rate_moved", "bad_signature"]
+    bet_id = answers[0]["bet_id"]
+    trader.http.headers["X-Request-ID"] = "round-4"
+    withdrawal_id = trader.withdraw(1_000_000)["withdrawal_id"]
+    until_said(platform, "bets resolved", bet_id)
+
+    found = entries(platform)
+    decided = words(found, "bets decided")
+    assert {f"round-1 {bet_id}", "round-2 rate_moved", "round-3 bad_signature"} <= set(decided)
+    assert any(word.startswith(f"{bet_id} ") for word in words(found, "bets confirmed"))
+    committed = [entry for entry in found if entry["event"] == "committed"]
+    stake = next(e for e in trader.ledger() if e["reference"] == f"bet:{bet_id}")
+    entry_id = int(stake["entry_id"])
+    batches = [(int(entry["first_entry"]), int(entry["last_entry"])) for entry in committed]
+    assert sum(first <= entry_id <= last for first, last in batches) == 1
+    moved = [word for entry in committed for word in entry["moved"]]
+    assert any(word.endswith(f" HOLD withdrawal:{withdrawal_id}") for word in moved)
+    commanded = [entry for entry in found if entry["event"] == "commanded"]
+    assert any(entry.get("request_id") == "round-4" for entry in commanded)
+    assert {"web", "writer", "platform", "worker"} <= {entry["part"] for entry in found}
+    text = log_of(platform).lower()
+    secrets = [signed_in["token"], trader.address, trader.address.removeprefix("0x")]
+    secrets += [body["signature"].removeprefix("0x") for body in (taken, refused, forged)]
+    assert not [secret for secret in secrets if secret.lower() in text]
 
 
 def names_in(expression: str) -> set[str]:

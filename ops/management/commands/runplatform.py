@@ -98,7 +98,12 @@ async def _supervise(parts: list[Part], host: str, port: int, started_us: int) -
     log_file = Path(settings.DATA_DIR) / "log" / "platform.log"
     sys.stdout.flush()
     console = Console(
-        sys.stdout.fileno(), log_file, [SUPERVISOR, *(part.name for part in parts)], clock=clock
+        sys.stdout.fileno(),
+        log_file,
+        [SUPERVISOR, *(part.name for part in parts)],
+        clock=clock,
+        file_mib=settings.LOG_FILE_MIB,
+        as_json=settings.LOG_FORMAT == "json",
     )
 
     known = {part.name: part for part in parts}

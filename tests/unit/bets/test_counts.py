@@ -70,14 +70,14 @@ def test_journal_when_bets_are_decided_then_one_line_says_what_became_of_many(
     assert record.__dict__["bets"] == ["first 17", "second rate_moved"]
 
 
-def test_journal_when_bets_come_by_the_thousand_then_a_line_for_each_hundred(
+def test_journal_when_bets_come_by_the_hundred_then_a_line_for_some_dozens(
     lines: pytest.LogCaptureFixture,
 ) -> None:
     for number in range(250):
         counts.decided("x", None, number)
     metrics.flush()
     words = [record.__dict__["bets"] for record in lines.records]
-    assert [len(line) for line in words] == [100, 100, 50]
+    assert [len(line) for line in words] == [80, 80, 80, 10]
     assert [word for line in words for word in line] == [f"x {number}" for number in range(250)]
 
 

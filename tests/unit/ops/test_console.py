@@ -1,5 +1,6 @@
 """The one log: its form, its file, and that it never waits for the screen."""
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -95,3 +96,29 @@ def test_say_when_reader_of_the_screen_is_gone_then_the_file_goes_on(tmp_path: P
 
     os.close(writer)
     assert "still here" in (tmp_path / "log" / "p.log").read_text()
+
+
+def test_say_when_lines_are_json_then_the_parts_own_stay_and_others_become_such(
+    pipe: tuple[int, int], tmp_path: Path
+) -> None:
+    file = tmp_path / "p.log"
+    console = Console(pipe[1], file, ["web"], as_json=True)
+
+    console.say("web", '{"event":"ready","part":"web"}')
+    console.say("valkey", "12:30:05 it says 0x" + "ab" * 65)
+    console.banner(["it is up", "", "and much more"])
+
+    entries = [json.loads(line) for line in file.read_text().splitlines()]
+    assert entries[0] == {"event": "ready", "part": "web"}
+    assert [(entry["part"], entry["event"]) for entry in entries[1:]] == [
+        ("valkey", "12:30:05 it says 0x[hidden]"),
+        ("", "it is up"),
+    ]
+    assert os.read(pipe[0], 4096) == file.read_bytes()
+
+
+def test_say_when_a_part_tells_a_secret_in_plain_text_then_it_is_hidden(
+    pipe: tuple[int, int], tmp_path: Path
+) -> None:
+    make_console(pipe[1], tmp_path).say("web", "Traceback: 0x" + "ab" * 65)
+    assert os.read(pipe[0], 4096) == b"12:30:05 web    | Traceback: 0x[hidden]\n"
