@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import libcst as cst
-from django.core.management import call_command
+from django.core import management
 from django.db import connections
-from django.db.backends.base import creation
 from mutmut.__main__ import cli
 from mutmut.configuration import config
 from mutmut.mutation.data import SourceFileMutationData
@@ -36,17 +35,18 @@ class Template:
     them once, and copies what that made into those that forks create later."""
 
     def __init__(self) -> None:
+        self._call = management.call_command
         self._made: dict[str, Any] = {}
 
     def __call__(self, name: str, *args: Any, **options: Any) -> None:
         if name != "migrate":
-            call_command(name, *args, **options)
+            self._call(name, *args, **options)
             return
         database = options["database"]
         connections[database].ensure_connection()
         made = self._made.get(database)
         if made is None:
-            call_command(name, *args, **options)
+            self._call(name, *args, **options)
             raw = connections[database].connection
             self._made[database] = made = type(raw)(":memory:")
             raw.backup(made)
@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("--children", type=int, required=True)
     parser.add_argument("--into", type=Path, required=True)
     asked = parser.parse_args()
-    creation.call_command = Template()  # type: ignore[attr-defined]
+    management.call_command = Template()  # type: ignore[assignment]
     mutation_operators.append((cst.Expr, forget_call))
     cli(["run", "--max-children", str(asked.children)], standalone_mode=False)
     found = [mutant for path in config().only_mutate for mutant in mutants_of(path)]
