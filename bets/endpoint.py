@@ -5,7 +5,7 @@ bets through `place_from_socket`, the same way in.
 """
 
 import asyncio
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 from django.conf import settings
@@ -32,16 +32,14 @@ addresses: Final = TokenBuckets(
     burst=LIMITS.address_burst, period_us=clock.US_PER_S // LIMITS.address_rate_per_s
 )
 
-_bad_signatures: Final = security.Repeated("bad_signatures")
-
 _BATCH_OF: Final = msgspec.json.Decoder(dict[str, list[msgspec.Raw]]).decode
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
     """POST only: whoever routes here has looked at the method."""
     request_id = http.request_id(scope)
-    asker = Asker(request_id, http.client_address(scope))
-    verdict = addresses.take(asker.address, clock.now_us())
+    address = http.client_address(scope)
+    verdict = addresses.take(address, clock.now_us())
     try:
         if not verdict.allowed:
             raise ApiError("rate_limited", retry_after_ms=verdict.retry_after_s * 1_000)
@@ -49,11 +47,11 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
         limit = LIMITS.batch_body_bytes if kind == "batch" else LIMITS.body_bytes
         body = await http.read_body(receive, limit)
         if kind == "batch":
-            status, answer, headers = await _batch(body, verdict, asker)
+            status, answer, headers = await _batch(body, verdict, request_id, address)
         elif kind == "check":
             status, answer, headers = await _check(body, verdict)
         else:
-            status, answer, headers = await _place(body, verdict, asker)
+            status, answer, headers = await _place(body, verdict, request_id, address)
     except ApiError as error:
         if not scope["path"].rstrip("/").endswith("check"):
             counts.decided(request_id, error.refusal, 0)
@@ -65,25 +63,18 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
 Answer = tuple[int, bytes, Headers]
 
 
-class Asker(NamedTuple):
-    """Who asks for a bet, as logs and limits know them."""
-
-    request_id: str
-    address: str
-
-
-async def _place(body: bytes, verdict: Verdict, asker: Asker) -> Answer:
+async def _place(body: bytes, verdict: Verdict, request_id: str, address: str) -> Answer:
     command = await _judge(body)
     outcome = await entry.send(command)
     headers = _headers(verdict, outcome)
-    refusal = _decided(asker, outcome)
+    refusal = _decided(request_id, address, outcome)
     if refusal is None:
         assert isinstance(outcome, PlaceOutcome)
         assert isinstance(command, PlaceBet)
         return 202, accepted_body(command, outcome), headers
     if refusal.status in (429, 503):
         headers.append((b"retry-after", str(http.retry_after_s(refusal)).encode()))
-    return refusal.status, http.encode(error_body(refusal, asker.request_id)), headers
+    return refusal.status, http.encode(error_body(refusal, request_id)), headers
 
 
 def place_directly(request: Direct) -> None:
@@ -102,11 +93,11 @@ def place_directly(request: Direct) -> None:
 class _Waiter:
     """Who waits for what became of one direct bet. Called with the link's answer."""
 
-    __slots__ = ("_asker", "_command", "_request", "_verdict")
+    __slots__ = ("_command", "_request", "_request_id", "_verdict")
 
     def __init__(self, request: Direct, request_id: str) -> None:
         self._request = request
-        self._asker = Asker(request_id, request.address)
+        self._request_id = request_id
         self._verdict = addresses.take(request.address, clock.now_us())
 
     def judge(self) -> PlaceBet | Refusal | Recovered:
@@ -126,7 +117,7 @@ class _Waiter:
 
     def send(self, judged: PlaceBet | Refusal) -> None:
         if isinstance(judged, Refusal):
-            _decided(self._asker, judged)
+            _decided(self._request_id, self._request.address, judged)
             self._refuse(judged, judged)
         else:
             self._command = judged
@@ -135,7 +126,7 @@ class _Waiter:
     def __call__(self, answer: PlaceOutcome | Refusal | DependencyError) -> None:
         try:
             outcome = outcome_of(self._command, answer)
-            refusal = _decided(self._asker, outcome)
+            refusal = _decided(self._request_id, self._request.address, outcome)
             if refusal is None:
                 assert isinstance(outcome, PlaceOutcome)
                 body = accepted_body(self._command, outcome)
@@ -149,17 +140,17 @@ class _Waiter:
         head = self._head(outcome)
         if refusal.status in (429, 503):
             head += b"retry-after: %d\r\n" % http.retry_after_s(refusal)
-        body = http.encode(error_body(refusal, self._asker.request_id))
+        body = http.encode(error_body(refusal, self._request_id))
         self._request.reply(refusal.status, head, body)
 
     def fail(self, error: Exception) -> None:
-        status, body, headers = http.refuse_failure(error, self._asker.request_id)
-        head = http.PLAIN_HEAD % self._asker.request_id.encode()
+        status, body, headers = http.refuse_failure(error, self._request_id)
+        head = http.PLAIN_HEAD % self._request_id.encode()
         head += b"".join([b"%b: %b\r\n" % header for header in headers])
         self._request.reply(status, head, body)
 
     def _head(self, outcome: PlaceOutcome | Refusal) -> bytes:
-        return _HEAD % (self._asker.request_id.encode(), *_limit(self._verdict, outcome))
+        return _HEAD % (self._request_id.encode(), *_limit(self._verdict, outcome))
 
 
 _HEAD: Final = http.PLAIN_HEAD + (
@@ -185,7 +176,7 @@ async def _check(body: bytes, verdict: Verdict) -> Answer:
     return 200, http.encode(answer), _headers(verdict)
 
 
-async def _batch(body: bytes, verdict: Verdict, asker: Asker) -> Answer:
+async def _batch(body: bytes, verdict: Verdict, request_id: str, address: str) -> Answer:
     """Each of them as if it came alone, in order; one being refused says nothing of the next.
 
     Judged one by one, since a wallet seen for the first time takes a look at the database, then
@@ -195,13 +186,13 @@ async def _batch(body: bytes, verdict: Verdict, asker: Asker) -> Answer:
     outcomes = await asyncio.gather(*map(entry.send, commands))
     results: list[dict[str, Any]] = []
     for command, outcome in zip(commands, outcomes, strict=True):
-        refusal = _decided(asker, outcome)
+        refusal = _decided(request_id, address, outcome)
         if refusal is None:
             assert isinstance(outcome, PlaceOutcome)
             assert isinstance(command, PlaceBet)
             results.append({"status": 202, "bet": accepted_json(command, outcome)})
         else:
-            results.append({"status": refusal.status, **error_body(refusal, asker.request_id)})
+            results.append({"status": refusal.status, **error_body(refusal, request_id)})
     return 200, http.encode({"results": results}), _headers(verdict, outcomes[-1])
 
 
@@ -231,7 +222,7 @@ async def place_from_socket(body: dict[str, Any], address: str) -> tuple[bool, d
     """
     command = await _judge_from_socket(body, addresses.take(address, clock.now_us()))
     outcome = await entry.send(command)
-    refusal = _decided(Asker(new_request_id(), address), outcome)
+    refusal = _decided(new_request_id(), address, outcome)
     if refusal is None:
         assert isinstance(outcome, PlaceOutcome)
         assert isinstance(command, PlaceBet)
@@ -253,15 +244,15 @@ async def _judge_from_socket(body: dict[str, Any], verdict: Verdict) -> PlaceBet
     return await entry.judge(request)
 
 
-def _decided(asker: Asker, outcome: PlaceOutcome | Refusal) -> Refusal | None:
+def _decided(request_id: str, address: str, outcome: PlaceOutcome | Refusal) -> Refusal | None:
     """What stands against the bet, once it is counted."""
     if isinstance(outcome, PlaceOutcome):
         refusal, bet_id = outcome.refusal, outcome.bet_id
     else:
         refusal, bet_id = outcome, 0
-    counts.decided(asker.request_id, refusal, bet_id)
+    counts.decided(request_id, refusal, bet_id)
     if refusal is not None and refusal.code == "bad_signature":
-        _bad_signatures.seen(asker.address, clock.now_us())
+        security.bad_signatures.seen(address, clock.now_us())
     return refusal
 
 

@@ -45,3 +45,6 @@ class Repeated:
         too_many = not self._tries.take(client, now_us).allowed
         if too_many and self._told.take(client, now_us).allowed:
             event(self._kind, client=mask_client(client), more_than=self._most)
+
+
+bad_signatures: Final = Repeated("bad_signatures")

@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from taptrading import clock
+from taptrading import clock, security
 from taptrading.api import CursorPage, SignedIn, error_responses
 from taptrading.errors import ApiError
 from taptrading.limiter import TokenBuckets, Verdict
@@ -101,7 +101,13 @@ class LoginView(SignInView):
         form = LoginInput(data=request.data)
         form.is_valid(raise_exception=True)
         login = form.validated_data
-        session = signin.sign_in(login["message"], login["signature"], clock.now_us())
+        try:
+            session = signin.sign_in(login["message"], login["signature"], clock.now_us())
+        except ApiError as error:
+            if error.refusal.code == "bad_signature":
+                client = request.META.get("REMOTE_ADDR") or ""
+                security.bad_signatures.seen(client, clock.now_us())
+            raise
         response = Response(
             {
                 "token": session.token,
