@@ -24,6 +24,13 @@ _DELETE: Final = (
     "DELETE FROM bets_cellexposure WHERE house_id = %s AND column_start = %s AND low_cents = %s"
 )
 
+_PROMISED: Final = (
+    "SELECT (SELECT coalesce(sum(liability_micros), 0) FROM bets_cellexposure"
+    " WHERE house_id = %s) + (SELECT coalesce(sum(stake_micros), 0) FROM bets_bet"
+    " WHERE taken_low_cents IS NOT NULL AND resolved_at IS NULL AND status = 'accepted'"
+    " AND house_id = %s)"
+)
+
 
 class Liabilities:
     """Load, change, persist: a few hundred rows, the cells of the columns still unresolved."""
@@ -86,6 +93,15 @@ class Liabilities:
     def notice(self) -> Notice:
         cells = [(*cell, micros) for cell, micros in self._cells.items() if micros]
         return _notice(ExposureState(self._book.house.balance_micros, cells))
+
+
+def promised_micros(house_id: int = HOUSE) -> int:
+    """What the house may come to owe: the payouts of all confirmed bets as if every cell were
+    touched, and the stakes of bets that are not priced yet."""
+    with connection.cursor() as cursor:
+        cursor.execute(_PROMISED, [house_id, house_id])
+        (promised,) = cursor.fetchone()
+    return int(promised)
 
 
 def current_exposure() -> Notice:

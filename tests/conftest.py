@@ -8,6 +8,7 @@ import pytest
 from django.db.backends.sqlite3.operations import DatabaseOperations
 
 from bets.handlers import game_handlers
+from bets.liabilities import promised_micros
 from pricefeed.board import Board
 from taptrading import append_only, clock
 from tests import fakes
@@ -33,7 +34,7 @@ def _flush_audit_too(self: Any, style: Any, tables: Any, **options: Any) -> list
     return [*append_only.dropping("sqlite", table), *statements, *forbidding]
 
 
-DatabaseOperations.sql_flush = _flush_audit_too
+DatabaseOperations.sql_flush = _flush_audit_too  # type: ignore[method-assign]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -73,6 +74,6 @@ def writer(
     own_wallets: None, now: fakes.ManualClock, nonces: fakes.FakeNonces, feed_board: Board
 ) -> Iterator[fakes.InProcessLink]:
     """The whole writer, on the test's database."""
-    handlers = [TransferHandler(), KeyHandler(), *game_handlers(nonces, feed_board)]
+    handlers = [TransferHandler(promised_micros), KeyHandler(), *game_handlers(nonces, feed_board)]
     with fakes.in_process_link(handlers) as link:
         yield link

@@ -1,17 +1,18 @@
-"""Deposit, hold, release, withdraw, fund, freeze: commands and their handler.
+"""Deposit, hold, release, withdraw, fund, adjust, freeze: commands and their handler.
 
 These are few, so each is decided on rows that the ORM fetched for the whole batch. Repeating
 any of them changes nothing: a deposit is credited once per event, a withdrawal moves forward only.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Final, Literal
 from uuid import UUID
 
 import msgspec
 from django.db.models import Q
 
-from taptrading import clock
+from taptrading import audit, clock
+from taptrading.audit import Note
 from taptrading.errors import Refusal
 from taptrading.limits import LIMITS
 from taptrading.money import MAX_INT
@@ -51,8 +52,11 @@ class CancelWithdrawal(Command, frozen=True, tag="cancel_withdrawal"):
 
 
 class ApproveWithdrawal(Command, frozen=True, tag="approve_withdrawal"):
+    """A large one takes two people."""
+
     withdrawal_id: int
     by: str
+    also_by: str = ""
 
 
 class RejectWithdrawal(Command, frozen=True, tag="reject_withdrawal"):
@@ -87,9 +91,21 @@ class FundHouse(Command, frozen=True, tag="fund_house"):
     reference: str
 
 
+class Adjust(Command, frozen=True, tag="adjust"):
+    """Move money between the house and a player, or out of the house to the operator, once a
+    reference. That two people want it is for whoever sends it to see to."""
+
+    debit_wallet_id: int
+    credit_wallet_id: int
+    amount_micros: int
+    reference: str
+
+
 class SetFrozen(Command, frozen=True, tag="set_frozen"):
     wallet_id: int
     frozen: bool
+    by: str = ""
+    reason: str = ""
 
 
 KINDS: Final[tuple[type[Command], ...]] = (
@@ -102,15 +118,28 @@ KINDS: Final[tuple[type[Command], ...]] = (
     MarkSent,
     CustodyReport,
     FundHouse,
+    Adjust,
     SetFrozen,
 )
 
+# From whom an adjustment may take, to whom it may give.
+_ADJUSTED: Final = {("house", "player"), ("player", "house"), ("house", "custody")}
+
+
+def _nothing_promised() -> int:
+    return 0
+
 
 class TransferHandler:
+    """`promised_micros` tells what the house may come to owe: no adjustment takes that."""
+
     commands = KINDS
 
+    def __init__(self, promised_micros: Callable[[], int] = _nothing_promised) -> None:
+        self._promised_micros = promised_micros
+
     def begin(self, commands: list[Command]) -> "TransferWork":
-        return TransferWork(commands)
+        return TransferWork(commands, self._promised_micros)
 
     def due(self, now_us: int) -> list[Command]:
         return []
@@ -122,8 +151,11 @@ class TransferHandler:
 class TransferWork:
     """One batch of transfers: rows by id, decisions, rows written back."""
 
-    def __init__(self, commands: list[Command]) -> None:
+    def __init__(
+        self, commands: list[Command], promised_micros: Callable[[], int] = _nothing_promised
+    ) -> None:
         self._commands = commands
+        self._promised_micros = promised_micros
         self._deciders: dict[type[Command], Callable[[Any], Outcome]] = {
             OpenWallet: self._open_wallet,
             RequestDeposit: self._request_deposit,
@@ -134,6 +166,7 @@ class TransferWork:
             MarkSent: self._mark_sent,
             CustodyReport: self._custody_report,
             FundHouse: self._fund_house,
+            Adjust: self._adjust,
             SetFrozen: self._set_frozen,
         }
 
@@ -143,6 +176,7 @@ class TransferWork:
     def prefetch(self, book: Book) -> None:
         self.book = book
         self._told: list[Event] = []
+        self._notes: list[Note] = []
         self._forget: set[int] = set()
         self._new: list[Deposit | Withdrawal | CustodyEvent] = []
         self._dirty: dict[tuple[str, int], Deposit | Withdrawal] = {}
@@ -153,14 +187,14 @@ class TransferWork:
         deposit_ids = [_id_in(c.reference) for c in commands if isinstance(c, CustodyReport)]
         self._deposits = Deposit.objects.in_bulk([i for i in deposit_ids if i is not None])
         self._fetch_events([c for c in commands if isinstance(c, CustodyReport)])
-        self._funded = dict(
-            LedgerEntry.objects.filter(
-                kind="FUNDING",
-                reference__in=[c.reference for c in commands if isinstance(c, FundHouse)],
-            ).values_list("reference", "id")
-        )
+        self._funded = _entries("FUNDING", [c for c in commands if isinstance(c, FundHouse)])
+        adjustments = [c for c in commands if isinstance(c, Adjust)]
+        self._adjusted = _entries("ADJUSTMENT", adjustments)
+        self._promised = self._promised_micros() if adjustments else 0
         book.load(
             {CUSTODY, HOLD}
+            | {c.debit_wallet_id for c in adjustments}
+            | {c.credit_wallet_id for c in adjustments}
             | {c.wallet_id for c in commands if hasattr(c, "wallet_id")}
             | {row.wallet_id for row in self._withdrawals.values()}
             | {row.wallet_id for row in self._deposits.values()}
@@ -197,6 +231,8 @@ class TransferWork:
         return found
 
     def decide(self, command: Command) -> Outcome:
+        self._actor = _actor_of(command)
+        self._reason = getattr(command, "reason", "")
         return self._deciders[type(command)](command)
 
     def persist(self) -> None:
@@ -208,6 +244,7 @@ class TransferWork:
         for row in self._dirty.values():
             when = "completed_at" if isinstance(row, Deposit) else "changed_at"
             row.save(update_fields=["status", "amount_micros", when])
+        audit.record_all(self._notes)
 
     def finish(self, outcomes: list[Outcome], committed: bool) -> list[Told]:
         if not committed:
@@ -228,6 +265,9 @@ class TransferWork:
         account = self.book.get(command.wallet_id)
         if account is None or account.kind != Wallet.Kind.PLAYER:
             return Refusal("not_found")
+        if account.frozen != command.frozen:
+            frozen = {"frozen": account.frozen}, {"frozen": command.frozen}
+            self._note("wallet.frozen", f"wallet:{account.id}", *frozen)
         account.frozen = command.frozen
         self._forget.add(account.id)
         self._tell(account)
@@ -242,6 +282,28 @@ class TransferWork:
                 "FUNDING", custody, self.book.house, command.amount_micros, command.reference
             )
         return Done(self._funded[command.reference])
+
+    def _adjust(self, command: Adjust) -> Outcome:
+        """The house keeps what it has promised to pay, and nobody goes below zero."""
+        if command.reference in self._adjusted:
+            return Done(self._adjusted[command.reference])
+        if command.amount_micros <= 0:
+            return Refusal("invalid_request", {"field": "amount_micros"})
+        debit = self.book.get(command.debit_wallet_id)
+        credit = self.book.get(command.credit_wallet_id)
+        if debit is None or credit is None or (debit.kind, credit.kind) not in _ADJUSTED:
+            return Refusal("not_found")
+        promised = self._promised if debit is self.book.house else 0
+        room_micros = max(0, debit.balance_micros - promised)
+        if room_micros < command.amount_micros:
+            return Refusal("insufficient_funds", {"room_micros": room_micros})
+        self._adjusted[command.reference] = self.book.move(
+            "ADJUSTMENT", debit, credit, command.amount_micros, command.reference
+        )
+        for account in (debit, credit):
+            if account.kind == Wallet.Kind.PLAYER:
+                self._tell(account)
+        return Done(self._adjusted[command.reference])
 
     # Deposits
 
@@ -379,6 +441,7 @@ class TransferWork:
         account.held_micros += row.amount_micros
         hold = self.book.account(HOLD)
         self.book.move("HOLD", account, hold, row.amount_micros, f"withdrawal:{row.pk}")
+        self._note_status(row, "")
         self._nonces.add((account.id, command.nonce))
         self._withdrawals[row.pk] = row
         self._new.append(row)
@@ -404,6 +467,14 @@ class TransferWork:
         return Done(row.pk)
 
     def _approve(self, command: ApproveWithdrawal) -> Outcome:
+        row = self._withdrawals.get(command.withdrawal_id)
+        if row is not None and row.status == Status.HELD:
+            if clock.to_us(row.approve_after) > self.book.now_us:
+                after = clock.iso_ms(clock.to_us(row.approve_after))
+                return Refusal("forbidden", {"approve_after": after}, "Its address is too new.")
+            two = command.also_by not in ("", command.by)
+            if row.amount_micros > LIMITS.withdrawal_approval_micros and not two:
+                return Refusal("forbidden", message="It takes two people to approve so much.")
         return self._advance(command.withdrawal_id, Status.HELD, Status.APPROVED)
 
     def _mark_sent(self, command: MarkSent) -> Outcome:
@@ -414,8 +485,7 @@ class TransferWork:
         if row is None:
             return Refusal("not_found")
         if row.status == before:
-            row.status = after
-            self._mark(row)
+            self._set_status(row, after)
         elif row.status != after:
             return _too_late(row)
         return Done(row.pk)
@@ -430,11 +500,27 @@ class TransferWork:
         owner = self.book.account(row.wallet_id)
         owner.held_micros -= row.amount_micros
         self.book.change(owner)
-        row.status = status
-        self._mark(row)
+        self._set_status(row, status)
         self._tell(owner)
 
     # What has changed
+
+    def _set_status(self, row: Withdrawal, status: Status) -> None:
+        before, row.status = row.status, status
+        self._mark(row)
+        self._note_status(row, before)
+
+    def _note_status(self, row: Withdrawal, before: str) -> None:
+        after = {"status": str(row.status), "amount_micros": row.amount_micros}
+        subject = f"withdrawal:{row.pk}"
+        self._note("withdrawal.state", subject, {"status": str(before)} if before else {}, after)
+
+    def _note(
+        self, action: str, subject: str, before: Mapping[str, Any], after: Mapping[str, Any]
+    ) -> None:
+        at_us = self.book.now_us
+        note = Note(action, subject, before, after, self._reason, self._actor, at_us=at_us)
+        self._notes.append(note)
 
     def _mark(self, row: Deposit | Withdrawal) -> None:
         if isinstance(row, Withdrawal):
@@ -455,6 +541,23 @@ class TransferWork:
                 account.as_json(),
             )
         )
+
+
+def _entries(kind: str, commands: Sequence[FundHouse | Adjust]) -> dict[str, int]:
+    """Ids of the entries that these references have already."""
+    known = LedgerEntry.objects.filter(kind=kind, reference__in=[c.reference for c in commands])
+    return dict(known.values_list("reference", "id")) if commands else {}
+
+
+def _actor_of(command: Command) -> str:
+    """Who is behind it, for the audit log."""
+    if isinstance(command, CustodyReport):
+        return "custodian"
+    if isinstance(command, RequestWithdrawal | CancelWithdrawal):
+        return f"wallet:{command.wallet_id}"
+    by = getattr(command, "by", "") or audit.NOBODY
+    also_by = getattr(command, "also_by", "")
+    return f"{by}, {also_by}" if also_by else str(by)
 
 
 def _too_late(row: Withdrawal) -> Refusal:

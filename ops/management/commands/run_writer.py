@@ -15,10 +15,11 @@ from redis.exceptions import RedisError
 
 from bets import counts
 from bets.handlers import game_handlers
-from bets.liabilities import current_exposure
+from bets.liabilities import current_exposure, promised_micros
 from bets.quotes import EXPOSURE_KEY, EXPOSURE_KIND
 from bets.settlement import lag_s
 from ops.archive.removal import RemovalHandler
+from ops.backup import restore
 from ops.lock import AlreadyRunning, FolderLock
 from pricefeed.board import FEED_KEY, FEED_KIND, board
 from taptrading import clock, collector, hub, vitals
@@ -48,8 +49,11 @@ class Command(BaseCommand):
         lock = FolderLock(settings.WRITER_SOCKET.with_suffix(".lock"))
         try:
             lock.take()
+            restore.make_sure_it_is_whole()
         except AlreadyRunning as error:
             raise CommandError(f"another writer serves {settings.WRITER_SOCKET}") from error
+        except restore.CutShort as error:
+            raise CommandError(str(error)) from error
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_run())
 
@@ -101,7 +105,7 @@ def tune_connection() -> None:
 def _server(store: "redis.asyncio.Redis") -> WriterServer:
     nonces = Nonces(node=settings.NODE)
     handlers: list[Handler] = [
-        TransferHandler(),
+        TransferHandler(promised_micros),
         KeyHandler(),
         *game_handlers(nonces, board),
         RemovalHandler(),
