@@ -30,7 +30,8 @@ def platform_parts(
         _managed("pricefeed", "run_pricefeed", after=first),
         *web,
         # The page comes first: these two cost the processor a second that a trader would wait.
-        _celery("worker", after=later, words=("--pool=threads", "--concurrency=2", *_QUIET)),
+        # Two threads may be taken by long work (ops/turns.py), two are there for the traders.
+        _celery("worker", after=later, words=("--pool=threads", "--concurrency=4", *_QUIET)),
         _celery("beat", after=later, words=(f"--schedule={_beat_file()}", "--pidfile=")),
     ]
     if fund_house:

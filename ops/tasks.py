@@ -9,7 +9,9 @@ from django.db.models import Min, Model, Q, QuerySet
 
 from bets.models import Bet
 from ops.archive import process, status
+from ops.backup import status as backup_status
 from ops.integrity import daily
+from ops.turns import housekeeping, restoring
 from pricefeed.models import Tick
 from taptrading import clock
 from taptrading.limits import LIMITS
@@ -37,33 +39,56 @@ def prune() -> dict[str, int]:
     return removed
 
 
-@shared_task(name="ops.verify_ledger")
-def verify_ledger() -> bool | None:
+@shared_task(name="ops.verify_ledger", bind=True)
+def verify_ledger(self: Any) -> bool | None:
     """Whether the ledger is clean; None if another check runs already."""
     try:
-        report = daily.check()
+        with housekeeping.taken(self):
+            report = daily.check()
     except daily.CouldNotRun as error:
         logger.error("action=integrity_check could not run: %s", error)
         raise
     return None if report is None else bool(report["clean"])
 
 
-@shared_task(name="ops.archive")
-def archive() -> bool:
+@shared_task(name="ops.archive", bind=True)
+def archive(self: Any) -> bool:
     """Whether all that is old enough is in the archive now."""
-    return process.run("archive", "--json")
+    with housekeeping.taken(self):
+        return process.run("archive", "--json")
 
 
-@shared_task(name="ops.restore_segment")
-def restore_segment(name: str) -> bool:
+@shared_task(name="ops.restore_segment", bind=True)
+def restore_segment(self: Any, name: str) -> bool:
     """Whether the segment can be read now. A trader waits for it."""
-    return process.run("restore_segment", name, "--json")
+    with restoring.taken(self):
+        return process.run("restore_segment", name, "--json")
 
 
 @shared_task(name="ops.tell_archive")
 def tell_archive() -> None:
     """When the archive last came to its end, for a process that has started since."""
     status.tell()
+
+
+@shared_task(name="ops.backup", bind=True)
+def backup(self: Any) -> bool:
+    """Whether there is a new backup, read back."""
+    with housekeeping.taken(self):
+        return process.run("backup_db", "--json")
+
+
+@shared_task(name="ops.restore_drill", bind=True)
+def restore_drill(self: Any) -> bool:
+    """Whether the newest backup came back and its ledger adds up."""
+    with housekeeping.taken(self):
+        return process.run("restore_db", "--drill", "--json")
+
+
+@shared_task(name="ops.tell_backups")
+def tell_backups() -> None:
+    """When the newest backup was taken, for a process that has started since."""
+    backup_status.tell()
 
 
 def _oldest_tick_us(now_us: int) -> int:

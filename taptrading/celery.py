@@ -67,6 +67,21 @@ app.conf.beat_schedule = {
         "schedule": 60.0,
         "options": {"expires": 30},
     },
+    "backup": {
+        "task": "ops.backup",
+        "schedule": crontab(minute=5),
+        "options": {"expires": 3_000},
+    },
+    "restore drill": {
+        "task": "ops.restore_drill",
+        "schedule": crontab(day_of_week="wednesday", hour=3, minute=30),
+        "options": {"expires": 3_000},
+    },
+    "tell backups": {
+        "task": "ops.tell_backups",
+        "schedule": 60.0,
+        "options": {"expires": 30},
+    },
     "prune": {
         "task": "ops.prune",
         "schedule": crontab(minute=17),

@@ -102,6 +102,18 @@ class Limits:
     segment_local_s: int = 28 * 86_400
     archive_batch: int = 500
 
+    # Backups: all of so many hours stay, then the newest of so many days, then of so many months.
+    backup_keep_hours: int = 48
+    backup_keep_days: int = 30
+    backup_keep_months: int = 12
+
+    # How full the data folder's disk may be, in percent: from where on it is said, room is made,
+    # and no bet is taken, so that those taken can be settled.
+    disk_warn_pct: int = 70
+    disk_clean_pct: int = 85
+    disk_refuse_pct: int = 95
+    disk_keep_free_bytes: int = 256 * MIB
+
     # Memory of a process.
     wallet_cache: int = 200_000
 
@@ -158,6 +170,9 @@ class Limits:
             "a batch fits the queue": self.writer_batch <= self.entry_queue <= self.writer_queue,
             "an hour at least stays out of the archive": self.archive_after_s >= 3_600,
             "the archive goes forward": self.segment_entries >= 1 and self.archive_batch >= 1,
+            "the disk is full last of all": (
+                self.disk_warn_pct < self.disk_clean_pct < self.disk_refuse_pct <= 100
+            ),
             "page_default <= page_max": 1 <= self.page_default <= self.page_max,
         }
         broken = [name for name, holds in relations.items() if not holds]

@@ -16,6 +16,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connections
 
 from ops import preparing
+from ops.backup import restore
 from ops.child import die_with_parent
 from ops.console import Console
 from ops.lock import FolderLock
@@ -50,6 +51,7 @@ class Command(BaseCommand):
         with ExitStack() as held:
             try:
                 lock.take()
+                restore.make_sure_it_is_whole()
                 listeners = held.enter_context(
                     preparing.web_listeners(host, port, settings.WEB_WORKERS)
                 )
