@@ -3,6 +3,7 @@ walk, simulation of the settling rule itself, and QuantLib's one-touch in the co
 """
 
 import math
+from functools import cache
 from itertools import product
 from typing import NamedTuple
 
@@ -57,6 +58,7 @@ def composite_rule(length, panels, order=8):
     return (middle[:, None] + half[:, None] * nodes).ravel(), (half[:, None] * weights).ravel()
 
 
+@cache  # all cells of one volatility ask for the same two
 def exact_returns(drift, length=75.0):
     """Nodes, weights and the exact chance that a walk from there is below 0 within 50 steps."""
     y, weights = composite_rule(length, 90)
