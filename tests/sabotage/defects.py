@@ -82,11 +82,13 @@ _COMMIT: Final = (
         Edit(
             _WRITER,
             "            with transaction.atomic(), connection.cursor() as cursor:\n"
-            "                book = Book(cursor, self._ids, self._now_us(), self._house_id)\n"
+            "                book = self._book = Book(cursor, self._ids, self._now_us(),"
+            " self._house_id)\n"
             "                for work, _ in works:\n"
             "                    work.prefetch(book)\n",
             "            cursor = connection.cursor()\n"
-            "            book = Book(cursor, self._ids, self._now_us(), self._house_id)\n"
+            "            book = self._book = Book(cursor, self._ids, self._now_us(),"
+            " self._house_id)\n"
             "            for work, _ in works:\n"
             "                work.prefetch(book)\n"
             "            with transaction.atomic():\n",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ops import probes
+from ops import child, probes
 from ops.preparing import web_listeners
 from ops.supervisor import BackOff, Part, Supervisor
 from taptrading.clock import US_PER_S, Clock
@@ -272,8 +272,10 @@ async def test_run_when_job_fails_once_then_repeats_it_until_it_succeeds(tmp_pat
 
 async def test_child_when_line_has_no_end_then_it_is_cut_and_memory_bounded(tmp_path: Path) -> None:
     log = Log()
+    most = child._LINE_BYTES
+    length = 2 * most + 3_616
     shouts = (
-        "import signal, sys; sys.stdout.write('x' * 20_000); sys.stdout.flush(); signal.pause()"
+        f"import signal, sys; sys.stdout.write('x' * {length}); sys.stdout.flush(); signal.pause()"
     )
     supervisor = make_supervisor(Part("a", (*PYTHON, shouts)), log=log, folder=tmp_path)
     running = asyncio.create_task(supervisor.run())
@@ -282,7 +284,7 @@ async def test_child_when_line_has_no_end_then_it_is_cut_and_memory_bounded(tmp_
     supervisor.stop()
     await running
 
-    assert [len(line) for who, line in log.lines if who == "a"] == [8192, 8192, 3616]
+    assert [len(line) for who, line in log.lines if who == "a"] == [most, most, 3_616]
 
 
 SUPERVISES = """
