@@ -24,6 +24,10 @@ BATCH_S = LIMITS.writer_batch_ms / 1_000
 BETS = "SELECT count(*) FROM bets_bet"
 UNPRICED = f"{BETS} WHERE status = 'rejected' AND reason = 'price_stale' AND pricing_tick IS NULL"
 VOID = f"{BETS} WHERE status = 'void'"
+AHEAD = (
+    "SELECT count(DISTINCT column_start) FROM bets_bet"
+    " WHERE status = 'confirmed' AND column_start > {now_s}"
+)
 HEALED = {"accepted", "cell_taken", "cell_locked", "cell_off_grid", "rate_moved"}
 
 
@@ -136,6 +140,10 @@ def test_ledger_when_locked_then_bets_wait_three_seconds_and_are_refused_whole(
 def test_prices_when_locked_then_bets_stop_and_columns_without_a_price_are_void(
     house: House, crowd: Crowd
 ) -> None:
+    # The gap will lie in some of the next columns, whichever: there are bets on most.
+    crowd.until(
+        lambda: crowd.count(AHEAD.format(now_s=crowd.house.now_s())) >= 8, "few columns have bets"
+    )
     unpriced, void = crowd.count(UNPRICED), crowd.count(VOID)
     with locked(crowd.house.prices_file):
         since = len(crowd.words)
