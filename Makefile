@@ -22,7 +22,7 @@ BUNDLE := $(if $(wildcard $(WEB)/package.json),$(WEB)/static/trader/vendor.js)
 FIGURES := var/bench
 SCALE ?= normal
 
-.PHONY: run test lint pytest bench bench-ratios simulate bank exactly-once mutants sabotage clean
+.PHONY: run test lint pytest bench bench-ratios simulate bank exactly-once crash-points mutants sabotage clean
 .DELETE_ON_ERROR:
 
 run: $(RUN_STAMP) $(BUNDLE)
@@ -95,6 +95,12 @@ bank: $(DEV_STAMP)
 exactly-once: $(DEV_STAMP)
 	$(VENV)/bin/python -m tests.bank.exactly_once --attempts $(ATTEMPTS) $(if $(SEED),--seed $(SEED))
 	$(VENV)/bin/python -m tests.bank.double_spend $(if $(SEED),--seed $(SEED))
+
+# The ledger's process killed, or its disk failing, at POINTS of the writes and fsyncs of a short life.
+POINTS ?= 500
+
+crash-points: $(DEV_STAMP)
+	$(VENV)/bin/python -m tests.crash --points $(POINTS) $(if $(SEED),--seed $(SEED))
 
 # Defects planted one by one in the code that moves money: do its tests tell them? Half an hour.
 CHILDREN ?= 2

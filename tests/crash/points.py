@@ -23,6 +23,7 @@ from tests.stack import ROOT
 DONE: Final = 0
 PATIENCE_S: Final = 60
 TWICE_SHARE: Final = 0.25
+RECOVERY: Final = 40  # so many writes and syncs, or more, are its own
 FAILURES: Final = (1, 3)  # so many calls in a row
 
 
@@ -44,11 +45,11 @@ class Nursery:
     """The warm process that tells the story in children of its own."""
 
     def __init__(self, folder: Path) -> None:
-        self._data = folder / "data"
+        self.data: Final = folder / "data"
         self._untouched = folder / "untouched"
         if not self._untouched.exists():
             migrated(folder)
-            self._data.rename(self._untouched)
+            self.data.rename(self._untouched)
         self.shim = Shim(folder)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.crash.story"],
@@ -56,7 +57,7 @@ class Nursery:
             env=os.environ
             | self.shim.environment
             | {
-                "DATA_DIR": str(self._data),
+                "DATA_DIR": str(self.data),
                 "DJANGO_SETTINGS_MODULE": "taptrading.settings",
                 "DJANGO_ALLOW_ASYNC_UNSAFE": "true",
                 "LOG_LEVEL": "CRITICAL",
@@ -66,7 +67,7 @@ class Nursery:
             stdout=subprocess.PIPE,
             text=True,
         )
-        self.told: list[str] = []  # the state after each batch of an untroubled story
+        self.told: list[str] = []  # the state before and after each batch of an untroubled story
         self.calls = 0
         self._learn()
 
@@ -83,17 +84,18 @@ class Nursery:
 
     def _learn(self) -> None:
         self.fresh()
+        self.told = [self._look("before the story")]
         before = self.shim.calls
         found = self.ask("play")
         if found["code"] != DONE:
             raise AssertionError(f"the story cannot be told: {found}")
         self.calls = self.shim.calls - before
-        self.told = [said["state"] for said in found["said"]]
+        self.told += [said["state"] for said in found["said"]]
 
     def fresh(self) -> None:
         """The file as it was before the story."""
-        shutil.rmtree(self._data, ignore_errors=True)
-        shutil.copytree(self._untouched, self._data)
+        shutil.rmtree(self.data, ignore_errors=True)
+        shutil.copytree(self._untouched, self.data)
 
     def ask(self, deed: str) -> dict[str, Any]:
         assert self._process.stdin is not None and self._process.stdout is not None  # noqa: PT018
@@ -109,15 +111,9 @@ class Nursery:
 
     def suffer(self, point: Point) -> None:
         """Raises Violation."""
-        self.fresh()
-        self.shim.arm(point.call, point.action, point.times)
-        found = self.ask("play")
-        self.shim.disarm()
-        if point.action.kills and not found["killed"]:
-            raise AssertionError(f"{point} was not reached: {found}")
-        self._check(point, found)
+        self.check(point, self.strike(point))
         if point.again:
-            self.shim.arm(point.again, point.action)
+            self.shim.arm(point.again, point.action, point.times)
             self.ask("play")
             self.shim.disarm()
             self._look(f"{point}, after it crashed again")
@@ -127,16 +123,26 @@ class Nursery:
         if (state := self._look(f"{point}, at the end")) != self.told[-1]:
             raise Violation(f"{point}: it ends otherwise:\n{state}\n{self.told[-1]}")
 
-    def _check(self, point: Point, found: dict[str, Any]) -> None:
-        """Of batch by batch, what was acknowledged and at most the one under way."""
+    def strike(self, point: Point) -> dict[str, Any]:
+        """The story from its beginning, as far as it came, and what was said."""
+        self.fresh()
+        fired = self.shim.fired
+        self.shim.arm(point.call, point.action, point.times)
+        found = self.ask("play")
+        self.shim.disarm()
+        if self.shim.fired == fired or found["killed"] != point.action.kills:
+            raise AssertionError(f"{point} did not happen: {found}")
+        return found
+
+    def check(self, point: Point, found: dict[str, Any]) -> None:
+        """There is what was acknowledged, and the batch that was under way whole or not at all."""
         states = [said["state"] for said in found["said"] if "state" in said]
-        if states != self.told[: len(states)]:
+        batches = len(states)
+        if states != self.told[1 : batches + 1]:
             raise Violation(f"{point}: it acknowledged what it should not: {found}")
-        state = self._look(str(point))
-        begun = self.told[len(states) - 1] if states else _NOTHING
-        allowed = [begun, *self.told[len(states) : len(states) + 1]]
-        if states and state not in allowed:
-            raise Violation(f"{point}: after {len(states)} batches:\n{state}\n{allowed}")
+        state, allowed = self._look(str(point)), self.told[batches : batches + 2]
+        if state not in allowed:
+            raise Violation(f"{point}: after {batches} batches:\n{state}\n{allowed}")
 
     def _look(self, when: str) -> str:
         found = self.ask("look")
@@ -148,13 +154,22 @@ class Nursery:
         return str(said["state"])
 
 
-_NOTHING: Final = ""
-
-
 @contextmanager
 def nursery(folder: Path) -> Iterator[Nursery]:
     with Nursery(folder) as made:
         yield made
+
+
+def spread(calls: int, action: Action, count: int) -> list[Point]:
+    """`count` points of one action all along the story, at other calls than those of the others;
+    the last of them crash again early in the recovery."""
+    step = calls / count
+    shift = step * action / (len(Action) + 1)
+    points = [Point(1 + int(n * step + shift), action) for n in range(count)]
+    again = points[-count // 4 :]
+    return points[: -len(again)] + [
+        point._replace(again=1 + (7 * point.call) % RECOVERY) for point in again
+    ]
 
 
 def some_points(calls: int, count: int, rng: random.Random) -> list[Point]:

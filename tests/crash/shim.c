@@ -136,6 +136,13 @@ WRITE(fsync, int, (int file), 0, real(file))
 WRITE(fdatasync, int, (int file), 0, real(file))
 WRITE(ftruncate64, int, (int file, off64_t size), 0, real(file, size))
 
+// Its number may be the next file's, or a pipe's.
+int close(int file) {
+    REAL(close);
+    if (control && file >= 0 && file < FILES) watched[file] = 0;
+    return real(file);
+}
+
 int unlink(const char *path) {
     REAL(unlink);
     if (!control || !strstr(path, pattern)) return real(path);
