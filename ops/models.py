@@ -118,3 +118,21 @@ class Proposal(models.Model):
     def reference(self) -> str:
         """What the ledger calls it; a reference moves money once."""
         return f"proposal:{self.pk}"
+
+
+class Reconciliation(models.Model):
+    """The custodian's holdings compared with the ledger at one time; `mismatch_micros` is what
+    payouts under way do not explain. `source`: who told the holdings."""
+
+    at = TimeUsField()
+    source = models.CharField(max_length=64)
+    owed_micros = models.BigIntegerField()
+    under_way_micros = models.BigIntegerField()
+    held_micros = models.BigIntegerField()
+    mismatch_micros = models.BigIntegerField()
+
+    class Meta:
+        default_permissions = ("view",)
+
+    def __str__(self) -> str:
+        return f"reconciliation {self.pk}"

@@ -27,7 +27,9 @@ ZERO_ADDRESS: Final = "0x" + "00" * 20
 
 
 class Custodian(Protocol):
-    """Where the traders' money really is."""
+    """Where the traders' money really is. `name` is what operators call it."""
+
+    name: str
 
     def send(self, withdrawal_id: int, address: str, amount_micros: int) -> None:
         """Ask for a payout; the id makes it happen once however often it is asked for."""
@@ -83,6 +85,8 @@ def _check_signature(body: bytes, timestamp: str, signature: str) -> None:
 
 class LocalCustodian:
     """A custodian with books of its own, in the table `LocalTransfer`."""
+
+    name = "local"
 
     def receive(self, deposit: Deposit, address: str) -> None:
         """Play money arrives from nowhere, and is reported."""
