@@ -11,7 +11,7 @@ from bets import counts, grid
 from bets.pricing import Unpriced, Waiting
 from bets.wire import BetFacts, Facts
 from pricefeed.board import Board
-from taptrading import clock
+from taptrading import clock, disk
 from taptrading.errors import DependencyError, Refusal
 from wallet import signing
 from wallet.book import Account, Book
@@ -199,9 +199,10 @@ class PlacingWork:
     def _look_around(self) -> None:
         """What is the same for all bets of this instant."""
         now_us = self._decided_us = self._book.now_us
+        missing = "redis" if self._redis_away else "disk" if disk.watch.refuses else ""
         self._suspended = (
-            Refusal("dependency_unavailable", {"what": "redis"})
-            if self._redis_away
+            Refusal("dependency_unavailable", {"what": missing})
+            if missing
             else self._board.refusal(now_us // clock.US_PER_MS)
         )
         self._first_open = grid.open_columns(now_us).start

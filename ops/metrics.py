@@ -3,12 +3,9 @@ that moment because nobody keeps it. A second old at most, however many ask.
 """
 
 import os
-import shutil
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Final
 
-from django.conf import settings
 from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -16,6 +13,7 @@ from prometheus_client.registry import Collector
 
 from ops import health
 from pricefeed import counts
+from taptrading import disk
 
 
 class Dependencies(Collector):
@@ -34,16 +32,17 @@ class Dependencies(Collector):
 
 class Disk(Collector):
     def collect(self) -> Iterable[Metric]:
+        room = disk.room()
         yield GaugeMetricFamily(
             "data_disk_free_ratio",
             "Share of the data folder's disk that is free",
-            _free_ratio(Path(settings.DATA_DIR)),
+            room.free_ratio,
         )
-
-
-def _free_ratio(folder: Path) -> float:
-    usage = shutil.disk_usage(folder)
-    return usage.free / (usage.used + usage.free)
+        yield GaugeMetricFamily(
+            "data_disk_level",
+            "0: room enough, 1: it is said, 2: room is made, 3: no bet is taken",
+            room.level(),
+        )
 
 
 _ASKED: Final = (Dependencies(), Disk())

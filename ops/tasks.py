@@ -8,13 +8,17 @@ from django.contrib.sessions.models import Session
 from django.db.models import Min, Model, Q, QuerySet
 
 from bets.models import Bet
+from ops import disk as room
+from ops import growth, reconciliation
 from ops.archive import process, status
 from ops.backup import status as backup_status
 from ops.integrity import daily
 from ops.turns import housekeeping, restoring
 from pricefeed.models import Tick
-from taptrading import clock
+from taptrading import clock, disk
+from taptrading.disk import Level
 from taptrading.limits import LIMITS
+from wallet import custody
 from wallet.models import TraderSession
 
 logger = logging.getLogger(__name__)
@@ -58,6 +62,32 @@ def archive(self: Any) -> bool:
         return process.run("archive", "--json")
 
 
+@shared_task(name="ops.archive_early", bind=True)
+def archive_early(self: Any) -> bool:
+    """Whether all that may go while the disk is full is in the archive now."""
+    age_s = min(LIMITS.archive_early_s, LIMITS.archive_after_s) + 1
+    until_us = clock.now_us() - age_s * clock.US_PER_S
+    with housekeeping.taken(self):
+        return process.run("archive", "--until", clock.iso_ms(until_us), "--json")
+
+
+@shared_task(name="ops.watch_disk")
+def watch_disk() -> str:
+    """How full the disk is; if too full, room is made, and the archive asked to go ahead."""
+    level = disk.room().level()
+    if level >= Level.CLEAN:
+        level = room.make_room().after.level()
+        if room.archive_is_due(level):
+            archive_early.apply_async(expires=room.ARCHIVE_EVERY_S)
+    return level.name.lower()
+
+
+@shared_task(name="ops.project_growth")
+def project_growth() -> None:
+    """How fast the disk fills, as metrics."""
+    growth.tell()
+
+
 @shared_task(name="ops.restore_segment", bind=True)
 def restore_segment(self: Any, name: str) -> bool:
     """Whether the segment can be read now. A trader waits for it."""
@@ -89,6 +119,27 @@ def restore_drill(self: Any) -> bool:
 def tell_backups() -> None:
     """When the newest backup was taken, for a process that has started since."""
     backup_status.tell()
+
+
+@shared_task(name="ops.reconcile_custody")
+def reconcile_custody() -> bool | None:
+    """Whether the custodian holds what the ledger says; None if nobody can be asked: its statement
+    is then given to `manage.py reconcile_custody` by hand."""
+    custodian = custody.custodian()
+    if custodian is None:
+        logger.warning("action=reconcile_custody nobody to ask: no custodian is connected")
+        return None
+    try:
+        made = reconciliation.reconcile(custodian.holdings_micros, custodian.name)
+    finally:
+        reconciliation.tell()
+    return made.mismatch_micros == 0
+
+
+@shared_task(name="ops.tell_custody")
+def tell_custody() -> None:
+    """What the last reconciliation found, for a process that has started since."""
+    reconciliation.tell()
 
 
 def _oldest_tick_us(now_us: int) -> int:

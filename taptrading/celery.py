@@ -57,6 +57,16 @@ app.conf.beat_schedule = {
         "schedule": crontab(hour=2, minute=0),
         "options": {"expires": 3_000},
     },
+    "reconcile custody": {
+        "task": "ops.reconcile_custody",
+        "schedule": crontab(hour=2, minute=0),
+        "options": {"expires": 3_000},
+    },
+    "tell custody": {
+        "task": "ops.tell_custody",
+        "schedule": 60.0,
+        "options": {"expires": 30},
+    },
     "archive": {
         "task": "ops.archive",
         "schedule": crontab(day_of_week="sunday", hour=0, minute=0),
@@ -66,6 +76,16 @@ app.conf.beat_schedule = {
         "task": "ops.tell_archive",
         "schedule": 60.0,
         "options": {"expires": 30},
+    },
+    "watch disk": {
+        "task": "ops.watch_disk",
+        "schedule": 60.0,
+        "options": {"expires": 30},
+    },
+    "project growth": {
+        "task": "ops.project_growth",
+        "schedule": 600.0,
+        "options": {"expires": 300},
     },
     "backup": {
         "task": "ops.backup",

@@ -98,6 +98,7 @@ class Limits:
 
     # History that goes to the archive: when, how much of it at once, how long it stays at hand.
     archive_after_s: int = 7 * 86_400
+    archive_early_s: int = 86_400  # while the disk is too full
     segment_entries: int = 5_000_000
     segment_local_s: int = 28 * 86_400
     archive_batch: int = 500
@@ -168,7 +169,9 @@ class Limits:
             "breaker degrades before it opens": self.breaker_degraded_ms < self.breaker_open_ms,
             "quotes go stale before the breaker opens": self.quote_age_ms < self.breaker_open_ms,
             "a batch fits the queue": self.writer_batch <= self.entry_queue <= self.writer_queue,
-            "an hour at least stays out of the archive": self.archive_after_s >= 3_600,
+            "an hour at least stays out of the archive": (
+                min(self.archive_early_s, self.archive_after_s) >= 3_600
+            ),
             "the archive goes forward": self.segment_entries >= 1 and self.archive_batch >= 1,
             "the disk is full last of all": (
                 self.disk_warn_pct < self.disk_clean_pct < self.disk_refuse_pct <= 100

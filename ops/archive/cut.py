@@ -41,9 +41,10 @@ def default_until_us() -> int:
     return clock.now_us() - LIMITS.archive_after_s * clock.US_PER_S
 
 
-def find(until_us: int) -> Cut | None:
+def find(until_us: int, most_entries: int | None = None) -> Cut | None:
     """The next stretch of entries that were made before this instant, as long as one segment may
-    be; None if there is none. Raises TooYoung."""
+    be, or these many; None if there is none. Raises TooYoung."""
+    most = min(LIMITS.segment_entries, most_entries or LIMITS.segment_entries)
     if until_us > clock.now_us() - NEVER_ARCHIVED_US:
         raise TooYoung
     with connection.cursor() as cursor:
@@ -54,7 +55,7 @@ def find(until_us: int) -> Cut | None:
     # Ids grow with time, so the index on them finds what created_at would have to be searched for.
     while rows := _seals(seal_id, ids.first_id_at(until_us)):
         for row in rows:
-            if last is not None and entries + row[3] > LIMITS.segment_entries:
+            if last is not None and entries + row[3] > most:
                 return _cut(first, last, entries)
             first, last = first or row, row
             entries += row[3]

@@ -34,6 +34,8 @@ Progress = Callable[[str, str, int, int], None]
 
 CHECKPOINTS_AT_ONCE: Final = 2_000
 SHRINK_PAGES: Final = 256
+# Smaller ones are not worth a file each.
+LEAST_ENTRIES: Final = 10_000
 # Room that the next days would take again anyway.
 FREE_SHARE_KEPT: Final = 0.05
 _PATIENCE_S: Final = 30.0
@@ -78,8 +80,17 @@ def unfinished() -> Segment | None:
 
 
 def _next(until_us: int) -> Segment | None:
+    """A segment no larger than the disk has room for while it is made."""
     found = cut.find(until_us)
-    return None if found is None else cut.record(found)
+    if found is None:
+        return None
+    most = shelf.entries_that_fit()
+    if found.entries > most:
+        if most < LEAST_ENTRIES:
+            raise Unfinished("the disk has no room for a segment: docs/runbooks/disk-space.md")
+        found = cut.find(until_us, most)
+        assert found is not None
+    return cut.record(found)
 
 
 def _finish(segment: Segment, progress: Progress) -> None:

@@ -1,7 +1,6 @@
 """Segments' files on this machine: where they stand, how they are packed, how long they stay."""
 
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from hashlib import file_digest, sha256
@@ -12,6 +11,7 @@ import numpy as np
 import zstandard
 from django.conf import settings
 
+from taptrading import disk
 from taptrading.limits import LIMITS, MIB
 from taptrading.rows import Question
 from wallet import segments
@@ -19,6 +19,8 @@ from wallet.models import Segment
 
 _LEVEL: Final = 3
 _PIECE: Final = MIB
+# Measured, with the bets and seals that belong to them and the file's indexes, and rounded up.
+_BYTES_AN_ENTRY: Final = 400
 
 
 class Packed(NamedTuple):
@@ -134,6 +136,21 @@ def drop(older_than_s: int = LIMITS.segment_local_s) -> list[str]:
 
 
 def room_for(segment: Segment) -> bool:
-    """Whether its file fits on the disk, and leaves as much again."""
-    free = shutil.disk_usage(settings.SEGMENTS_DIR).free
-    return free > 2 * segment.raw_bytes
+    """Whether its file fits on the disk, and leaves the room that bets need."""
+    return _to_spare() > segment.raw_bytes
+
+
+def entries_that_fit() -> int:
+    """How many entries a segment may have that is made on this disk: its file, what is read back
+    of it, and the compressed form of both, stand there at once."""
+    return _to_spare() // (2 * _BYTES_AN_ENTRY)
+
+
+def _to_spare() -> int:
+    """What may be written before bets are refused."""
+    folder = Path(settings.SEGMENTS_DIR)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    room = disk.room_in(folder)
+    total = room.used_bytes + room.free_bytes
+    spared = total * (100 - LIMITS.disk_refuse_pct) // 100
+    return room.free_bytes - max(spared, LIMITS.disk_keep_free_bytes)

@@ -74,7 +74,7 @@ def _take(folder: Path, progress: Progress) -> Manifest:
     if not planned.fits:
         raise NoRoom(
             f"a copy needs {planned.bytes_needed} bytes, and the disk has {planned.bytes_free} to"
-            " spare: docs/runbooks/disk.md"
+            " spare: docs/runbooks/disk-space.md"
         )
     started = time.monotonic()
     taken_us = clock.now_us()

@@ -24,14 +24,17 @@ from tests.outsider import Outsider
 
 pytestmark = pytest.mark.timeout(180)
 
-# Set once a task has run for the first time, by the clock: there are no figures before. The last
-# one comes with the reconciliation.
+# Set once a task has run for the first time, by the clock: there are no figures before.
 BY_THE_CLOCK: Final = {
     "ledger_findings",
     "last_successful_integrity_check_timestamp",
     "integrity_check_seconds",
     "last_successful_archive_timestamp",
     "custody_mismatch_micros",
+    "last_custody_reconciliation_timestamp",
+    "last_successful_backup_timestamp",
+    "last_successful_restore_drill_timestamp",
+    "restore_drill_seconds",
 }
 # So few fit into the entry's queue and its batches under way.
 QUEUE: Final = {"TAP_WRITER_BATCH": "2", "TAP_ENTRY_QUEUE": "4"}

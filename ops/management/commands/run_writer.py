@@ -22,7 +22,7 @@ from ops.archive.removal import RemovalHandler
 from ops.backup import restore
 from ops.lock import AlreadyRunning, FolderLock
 from pricefeed.board import FEED_KEY, FEED_KIND, board
-from taptrading import clock, collector, hub, vitals
+from taptrading import clock, collector, disk, hub, vitals
 from wallet import balances
 from wallet.checkpoints import Checkpointer
 from wallet.keys import KeyHandler
@@ -64,6 +64,7 @@ async def _run() -> None:
     server = _server(store)
     checkpointer = Checkpointer()
     checkpointer.start()
+    disk.watch.start()
     collector.spare()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -90,6 +91,7 @@ async def _run() -> None:
             task.cancel()
         await asyncio.gather(*helping, return_exceptions=True)
         checkpointer.stop()
+        disk.watch.stop()
         await store.aclose()
 
 

@@ -1,9 +1,11 @@
 """The archive: what leaves the database, what stays, and history that nobody sees a change of."""
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from bets import own_reads
 from bets.handlers import game_handlers
 from bets.models import Bet, Settlement
 from bets.own_reads import Asked
+from ops import disk as room
+from ops import tasks
 from ops.archive import cut, run, shelf, status, store
 from ops.archive.removal import (
     Kept,
@@ -28,11 +32,14 @@ from ops.archive.removal import (
 from ops.integrity import verify
 from ops.integrity.explain import explain
 from pricefeed.board import Board
-from taptrading import clock
+from taptrading import clock, disk
+from taptrading.disk import Room
+from taptrading.limits import LIMITS
 from tests import factories, fakes
 from tests.factories import USDC, accepted, place_command
 from tests.fakes import InProcessLink, ManualClock
 from tests.integration.ops.archived import WEEK_S, World
+from tests.small_disk import fill, small_disk
 from wallet import segments
 from wallet.ids import CUSTODY, HOUSE
 from wallet.keys import AuthorizeKey, KeyHandler
@@ -686,3 +693,86 @@ def test_store_when_there_is_no_bucket_then_it_is_said_that_the_disk_is_the_same
     assert "set S3_BUCKET" in store.where()
     shutil.rmtree(shelves / "store", ignore_errors=True)
     assert storages["archive"].exists("x") is False
+
+
+# A full disk.
+
+
+def test_disk_when_it_is_too_full_then_segments_that_are_stored_go_and_the_archive_runs_early(
+    world: World, settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(tasks.archive_early, "apply_async", lambda **words: asked.append(words))
+    monkeypatch.setattr(room, "_archived_s", None)
+    with small_disk(tmp_path / "small", 32) as small:
+        settings.DATA_DIR, settings.SEGMENTS_DIR = small, small / "segments"
+        lenient_limits = replace(LIMITS, disk_keep_free_bytes=0)  # it is smaller than that
+        monkeypatch.setattr(shelf, "LIMITS", lenient_limits)
+        lenient = partial(Room.level, limits=lenient_limits)
+        monkeypatch.setattr(disk.Room, "level", lambda self: lenient(self))
+        world.play()
+        before = world.history()
+        world.wait(WEEK_S)
+        (segment,) = world.archive()
+        left_behind = shelf.work_file(segment, "restored")
+        left_behind.write_bytes(b"half")
+        for path in (left_behind, segments.path_of(segment.name)):
+            os.utime(path, (0, 0))
+        assert tasks.watch_disk() == "fine"
+        fill(small, 84)
+        assert tasks.watch_disk() == "warn"
+        assert shelf.is_at_hand(segment)
+        fill(small, 90)
+        assert tasks.watch_disk() == "clean"
+        assert not shelf.is_at_hand(segment)
+        assert not left_behind.exists()
+        assert tasks.watch_disk() == "clean"
+        assert len(asked) == 1  # the archive, once an hour
+        fill(small, 0)
+        call_command("restore_segment", segment.name)
+        assert world.history() == before
+
+
+def test_archive_early_then_what_is_a_day_old_goes(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[tuple[str, ...]] = []
+
+    def run_it(command: str, *words: str) -> bool:
+        ran.append((command, *words))
+        return True
+
+    monkeypatch.setattr(tasks.process, "run", run_it)
+    world.play()
+    world.wait(2 * 86_400)
+    assert tasks.archive_early() is True
+    ((command, _, until, _),) = ran
+    world.wait(60)
+    call_command(command, "--until", until)
+    assert Segment.objects.get().state == Segment.State.PRUNED
+    assert not Bet.objects.exists()
+
+
+def test_archive_when_the_disk_has_no_room_for_a_segment_then_unfinished_and_none_is_begun(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.play()
+    world.wait(WEEK_S)
+    monkeypatch.setattr(shelf, "entries_that_fit", lambda: 3)
+    with pytest.raises(run.Unfinished, match="no room"):
+        world.archive()
+    assert not Segment.objects.exists()
+
+
+def test_archive_when_the_disk_has_room_for_a_part_then_several_smaller_segments(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        world.play()
+        world.wait(60)
+    before = world.history()
+    world.wait(WEEK_S)
+    monkeypatch.setattr(run, "LEAST_ENTRIES", 1)
+    monkeypatch.setattr(shelf, "entries_that_fit", lambda: 12)
+    assert len(world.archive()) > 1
+    assert world.history() == before
