@@ -81,6 +81,12 @@ class Stack:
             queue += [child for child, parent in parents.items() if parent == pid]
         return found
 
+    def wait_for_file(self, path: Path, timeout_s: float = START_S) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not path.exists():
+            assert time.monotonic() < deadline, f"{path} is not there"
+            time.sleep(0.05)
+
     def wait_for(self, what: str, timeout_s: float = START_S) -> dict[str, object]:
         """Poll a GET until it answers 200. Returns its JSON."""
         deadline = time.monotonic() + timeout_s

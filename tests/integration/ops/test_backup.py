@@ -27,7 +27,7 @@ from taptrading import settings as shipped_settings
 from tests.benchmarks import history
 from tests.fakes import ManualClock
 from tests.integration.ops.test_verify_ledger import busy_writer
-from tests.stack import free_port
+from tests.stack import ROOT, free_port
 
 BETS = 2_000
 BACKEND = "django.core.files.storage.FileSystemStorage"
@@ -290,6 +290,21 @@ def test_backup_when_kept_in_a_bucket_then_it_comes_back_from_there(
     store.remove(told["name"])
     assert len(store.names()) == 1
     assert store.names() != [told["name"]]
+
+
+def test_lifecycle_then_the_bucket_takes_the_rules_and_no_object_in_use_expires(
+    bucket: Any,
+) -> None:
+    rules = json.loads((ROOT / "deploy" / "s3" / "lifecycle.json").read_text())
+    bucket.put_bucket_lifecycle_configuration(Bucket="kept", LifecycleConfiguration=rules)
+    taken = bucket.get_bucket_lifecycle_configuration(Bucket="kept")["Rules"]
+    classes = {
+        rule["Filter"]["Prefix"]: rule["Transitions"][0]["StorageClass"]
+        for rule in taken
+        if "Transitions" in rule
+    }
+    assert classes == {"archive/": "STANDARD_IA", "backups/": "STANDARD_IA"}
+    assert not any("Expiration" in rule for rule in taken)
 
 
 def test_backup_when_the_bucket_is_away_then_two(

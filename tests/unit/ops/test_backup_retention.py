@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ops.backup.manifest import Manifest, Stored, decode, name_at, time_of
@@ -34,6 +34,7 @@ def test_kept_when_none_was_taken_for_long_then_the_newest_stays() -> None:
     assert kept([], NOW, RULE) == set()
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.integers(0, 20_000), max_size=60), st.integers(0, 500))
 def test_kept_when_kept_again_later_then_no_more_of_them_and_never_none(
     ages_h: list[int], later_h: int
