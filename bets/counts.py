@@ -11,7 +11,7 @@ from typing import Final
 from prometheus_client import Counter, Gauge
 
 from taptrading import journal, metrics
-from taptrading.errors import Refusal
+from taptrading.errors import CODES, Refusal
 
 _PLACED: Final = Counter("bets_placed_total", "Bets by what became of them", ["status"])
 accepted: Final = _PLACED.labels("accepted")
@@ -19,6 +19,8 @@ confirmed: Final = _PLACED.labels("confirmed")
 rejected: Final = _PLACED.labels("rejected")
 _timeout: Final = _PLACED.labels("timeout")
 _REFUSED: Final = Counter("bets_refused_total", "Bets refused or rejected, by why", ["reason"])
+for _code in CODES:
+    _REFUSED.labels(_code)  # there from the start: the first one is an increase too
 
 _RESOLVED: Final = Counter("bets_resolved_total", "Bets resolved", ["outcome"])
 OUTCOMES: Final = {name: _RESOLVED.labels(name) for name in ("won", "lost", "void")}
