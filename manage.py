@@ -3,6 +3,7 @@
 
 import os
 import sys
+from typing import NoReturn
 
 
 def load_settings() -> None:
@@ -15,7 +16,20 @@ def load_settings() -> None:
 
         settings.INSTALLED_APPS  # noqa: B018
     except (ImproperlyConfigured, OSError, ValueError) as problem:  # LimitsError is a ValueError
+        if sys.argv[1:2] == ["doctor"]:
+            _explain(str(problem))
         sys.exit(str(problem))
+
+
+def _explain(problem: str) -> NoReturn:
+    """What the doctor says where the settings let no command begin."""
+    from ops.doctor import report, worst
+
+    found = report.refused(problem)
+    sys.stdout.write(
+        (report.as_json(found) if "--json" in sys.argv else report.as_text(found)) + "\n"
+    )
+    sys.exit(report.EXIT[worst(found)])
 
 
 def main() -> None:
