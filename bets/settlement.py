@@ -227,6 +227,13 @@ def closed_columns(now_us: int) -> list[int]:
     return sorted(set(_with_open_bets(end)) | (set(recent) - decided))
 
 
+def overdue(now_us: int) -> list[int]:
+    """Columns with open bets whose end is past by more than the patience with recordings: all of
+    them should be resolved by now."""
+    patient_us = LIMITS.recording_patience_ms * clock.US_PER_MS
+    return list(_with_open_bets(column_of(now_us - patient_us)))
+
+
 def lag_s(now_us: int) -> float:
     """How long ago the oldest column closed that has bets to resolve; 0: there is none."""
     columns = Bet.objects.open().order_by("column_start").values_list("column_start", flat=True)

@@ -18,6 +18,7 @@ from ops.archive import status as archive_status
 from ops.backup import status as backup_status
 from ops.doctor import BAD, NOTE, OK, WARN, Check, Finding, ground
 from ops.lock import AlreadyRunning, FolderLock
+from pricefeed.board import Board
 from taptrading import clock
 from taptrading.limits import LIMITS
 from wallet.models import LedgerEntry, Wallet
@@ -160,7 +161,7 @@ def parts() -> Iterator[Finding]:
         yield Finding(
             "writer", BAD, "does not answer: no money moves", "docs/runbooks/writer-down.md"
         )
-    feed = health.check_price_feed(board or health.Board(), clock.now_us())
+    feed = health.check_price_feed(board or Board(), clock.now_us())
     age = feed["stale_for_ms"]
     if feed["status"] == health.OK:
         yield Finding("price feed", OK, f"newest tick is {age} ms old")
