@@ -116,4 +116,4 @@ def current_exposure() -> Notice:
 def _notice(state: ExposureState) -> Notice:
     counts.HOUSE_BALANCE.set(state.house_balance_micros)
     counts.LIABILITY.set(sum(micros for _, _, micros in state.cells))
-    return Notice(EXPOSURE_KIND, msgspec.msgpack.encode(state))
+    return Notice(EXPOSURE_KIND, msgspec.msgpack.encode(state), says_all=True)

@@ -1,4 +1,5 @@
-"""What the writer tells the other processes after a commit: one numbered message a batch.
+"""What the writer tells the other processes after commits: numbered messages, of one batch or of
+some that follow each other.
 
 Most events concern a wallet whose owner listens in another process or nowhere, so a batch is
 written to be skimmed: whom it concerns first, and the events themselves to be decoded singly.
@@ -10,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 
-class Event(msgspec.Struct, array_like=True):
+class Event(msgspec.Struct, array_like=True, gc=False):
     """`data` is JSON-ready, or a bet's facts as an array. Names: bet.accepted, bet.confirmed,
     bet.rejected, bet.resolved, wallet.balance; wallet.changed and key.changed only tell caches to
     forget the wallet."""
@@ -38,10 +39,12 @@ class Batch(msgspec.Struct, array_like=True):
 
 
 class Notice(msgspec.Struct):
-    """A message of another kind, to be published after the batch's own."""
+    """A message of another kind, to be published after the batch's own; one that `says_all` makes
+    those of its kind before it superfluous."""
 
     kind: str
     payload: bytes
+    says_all: bool = False
 
 
 Told = Event | Notice

@@ -9,7 +9,6 @@ import contextlib
 import logging
 import os
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
@@ -30,14 +29,15 @@ from wallet.protocol import (
     encode_frame,
     frame_length,
 )
+from wallet.telling import Untold
 from wallet.writer import Writer
 
 log = logging.getLogger(__name__)
 
-UNTOLD_BATCHES: Final = 10_000
-# A busy writer leaves the loop one turn a batch, and a message takes several: with so many untold
-# it pauses until they are, or a moment has passed.
-UNTOLD_ENOUGH: Final = 20
+# A message takes several turns of the loop, and a busy writer leaves it so many after a batch.
+# With so many messages untold it pauses until they are, or a moment has passed.
+TURNS: Final = 3
+UNTOLD_ENOUGH: Final = 5
 TELLING_S: Final = 0.05
 # Batches begin so far apart when the last one had so many commands, until so many wait.
 GATHER_S: Final = 0.015
@@ -65,11 +65,9 @@ class WriterServer:
         self._wake = asyncio.Event()
         self._stopping = False
         self._streams: set[asyncio.StreamWriter] = set()
-        self._untold: deque[events.Notice] = deque(maxlen=UNTOLD_BATCHES)
+        self._untold = Untold(time.time_ns() // 1_000_000)
         self._tell = asyncio.Event()
         self._told = asyncio.Event()
-        self._epoch = time.time_ns() // 1_000_000
-        self._number = 0
         self._changes = balances.Changes()
         self._last_size = 0
         self._last_s = 0.0
@@ -91,9 +89,7 @@ class WriterServer:
         server = await asyncio.start_unix_server(self._connected, str(self._path), backlog=1024)
         os.chmod(self._path, 0o600)
         teller = asyncio.create_task(self._tell_others(), name="writer-events")
-        # The batch before any other: whoever hears it has missed what a writer that died did not
-        # get to say.
-        self.tell(events.Notice(events.KIND, events.encode(self._epoch, 0, [])))
+        self.tell(self._untold.beginning())
         log.info("writer ready at %s", self._path)
         try:
             await self._work()
@@ -141,8 +137,7 @@ class WriterServer:
                 await self._gather()
                 self._run_inbox()
                 await asyncio.sleep(0)  # read what has arrived meanwhile, send the answers
-                if len(self._untold) > UNTOLD_ENOUGH:
-                    await self._until_told()
+                await self._leave_turns()
                 self._run_due()
             if self._stopping:
                 return
@@ -153,6 +148,15 @@ class WriterServer:
         wait_s = self._last_s + GATHER_S - time.monotonic()
         if wait_s > 0 and self._last_size >= IN_COMPANY and self._inbox.depth < ENOUGH:
             await asyncio.sleep(wait_s)
+
+    async def _leave_turns(self) -> None:
+        """To what is being told."""
+        for _ in range(TURNS):
+            if not self._untold:
+                return
+            await asyncio.sleep(0)
+        if len(self._untold) > UNTOLD_ENOUGH:
+            await self._until_told()
 
     async def _until_told(self) -> None:
         """Else confirmations would lag behind a load that does not let up, ever further."""
@@ -203,16 +207,16 @@ class WriterServer:
 
     def _run(self, commands: list[Command], patience_s: float) -> list[Outcome]:
         outcomes, told = self.writer.run(commands, patience_s)
-        happened = [event for event in told if isinstance(event, events.Event)]
+        happened = [event for event in told if type(event) is events.Event]
         if happened:
-            self._number += 1
-            payload = events.encode(self._epoch, self._number, happened)
-            self.tell(events.Notice(events.KIND, payload))
+            self._untold.add(happened)
+            self._tell.set()
             self._changes.add(happened)
             self._tell_balances()
-        for notice in told:
-            if isinstance(notice, events.Notice):
-                self.tell(notice)
+        if len(happened) < len(told):
+            for notice in told:
+                if isinstance(notice, events.Notice):
+                    self.tell(notice)
         return outcomes
 
     def _tell_balances(self) -> None:
@@ -220,8 +224,8 @@ class WriterServer:
             self.tell(notice)
 
     def tell(self, notice: events.Notice) -> None:
-        """Publish in turn; never blocks. The oldest are lost when nobody takes them."""
-        self._untold.append(notice)
+        """Publish in turn; never blocks."""
+        self._untold.notify(notice)
         self._tell.set()
 
     async def _tell_others(self) -> None:
@@ -232,8 +236,8 @@ class WriterServer:
                 self._told.set()
                 await self._tell.wait()
                 continue
-            notice = self._untold.popleft()
             try:
+                notice = self._untold.popleft()
                 await self._publish(notice.kind, notice.payload)
             except Exception:  # whatever it is, the next message may get through
-                log.exception("a message of kind %s could not be published", notice.kind)
+                log.exception("a message could not be published")

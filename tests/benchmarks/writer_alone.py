@@ -20,7 +20,6 @@ from collections.abc import Awaitable, Callable  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any, Final  # noqa: E402
 
-import redis.asyncio  # noqa: E402
 import uvloop  # noqa: E402
 from django.conf import settings  # noqa: E402
 from django.db import connection  # noqa: E402
@@ -36,6 +35,7 @@ from pricefeed.board import FeedState, TickRecord, board  # noqa: E402
 from taptrading import clock, collector  # noqa: E402
 from tests.benchmarks.writing import Measured  # noqa: E402
 from tests.fakes import ManualClock  # noqa: E402
+from wallet import balances  # noqa: E402
 from wallet import inbox as inbox_module  # noqa: E402
 from wallet import server as server_module  # noqa: E402
 from wallet.book import Book  # noqa: E402
@@ -219,7 +219,7 @@ class Parts:
 
 
 async def _main(bets: int, batch: int, with_parts: bool) -> Measured:
-    store = redis.asyncio.Redis.from_url(settings.REDIS_URL)
+    store = balances.client(settings.REDIS_URL)
     server = _server(store)
     telling = asyncio.create_task(server._tell_others())
     bench, watch, parts = Bench(server, batch), Stopwatch(), Parts()

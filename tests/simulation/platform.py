@@ -107,7 +107,7 @@ class WriterProcess(Process):
         self.nonces = nonces = Nonces(platform.store)  # type: ignore[arg-type]
         handlers = [TransferHandler(), KeyHandler(), *game_handlers(nonces, self.board)]
         self.server = server = WriterServer(Writer(handlers), Path("simulated"), _no_publish)
-        server.tell(events.Notice(events.KIND, events.encode(server._epoch, 0, [])))
+        server.tell(server._untold.beginning())
         self._repeat()
         while True:
             self._turn(server._run_due)

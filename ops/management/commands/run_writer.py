@@ -60,7 +60,7 @@ class Command(BaseCommand):
 
 async def _run() -> None:
     tune_connection()
-    store = redis.asyncio.Redis.from_url(settings.REDIS_URL, socket_timeout=1.0)
+    store = balances.client(settings.REDIS_URL)
     server = _server(store)
     checkpointer = Checkpointer()
     checkpointer.start()

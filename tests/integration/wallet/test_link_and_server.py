@@ -20,7 +20,7 @@ from bets.placing import PlaceBet, PlaceOutcome
 from taptrading.errors import DependencyError, OutcomeUnknown, Refusal
 from tests.servers import short_folder
 from wallet import inbox as inbox_module
-from wallet import link, protocol
+from wallet import link, protocol, telling
 from wallet import server as server_module
 from wallet.events import Event, Notice, decode, decode_event
 from wallet.link import Link
@@ -489,6 +489,7 @@ async def test_busy_writer_pauses_until_the_others_are_told(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inbox_module, "LIMITS", replace(inbox_module.LIMITS, writer_batch=1))
+    monkeypatch.setattr(telling, "EVENTS_AT_ONCE", 1)
 
     async def publish(kind: str, payload: bytes) -> None:
         for _ in range(10):  # a message takes more turns of the loop than a batch leaves
