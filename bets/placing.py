@@ -246,6 +246,10 @@ class PlacingWork:
     def _against_bet(self, bet: PlaceBet, account: Account | None) -> Refusal | None:
         if bet.column_start < self._first_open:
             return Refusal("cell_locked")
+        if account is not None and account.guard is not None:
+            own = account.guard.refusal(bet.stake_micros, self._decided_us)
+            if own is not None:
+                return own
         if (bet.wallet_id, bet.column_start, bet.low_cents) in self._taken:
             return Refusal("cell_taken")
         if account is None or account.balance_micros < bet.stake_micros:

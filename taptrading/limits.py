@@ -51,6 +51,12 @@ class Limits:
     withdrawal_new_address_s: int = 86_400
     session_keys_per_wallet: int = 20
 
+    # What players may set for themselves: how long a raise waits, how long they may stay away.
+    player_raise_wait_s: int = 86_400
+    player_cool_off_max_s: int = 42 * 86_400
+    player_exclusion_min_s: int = 180 * 86_400
+    player_exclusion_max_s: int = 10 * 366 * 86_400
+
     # Signed requests and sessions.
     signature_past_s: int = 30
     signature_future_s: int = 5

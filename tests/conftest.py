@@ -15,6 +15,7 @@ from tests import fakes
 from wallet.ids import CUSTODY, HOLD, HOUSE
 from wallet.keys import KeyHandler
 from wallet.models import Wallet
+from wallet.player_limits import PlayerLimitsHandler
 from wallet.transfers import TransferHandler
 
 # The writer's core is synchronous and is tested from coroutines too.
@@ -74,6 +75,11 @@ def writer(
     own_wallets: None, now: fakes.ManualClock, nonces: fakes.FakeNonces, feed_board: Board
 ) -> Iterator[fakes.InProcessLink]:
     """The whole writer, on the test's database."""
-    handlers = [TransferHandler(promised_micros), KeyHandler(), *game_handlers(nonces, feed_board)]
+    handlers = [
+        TransferHandler(promised_micros),
+        KeyHandler(),
+        PlayerLimitsHandler(),
+        *game_handlers(nonces, feed_board),
+    ]
     with fakes.in_process_link(handlers) as link:
         yield link

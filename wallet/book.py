@@ -11,12 +11,13 @@ import msgspec
 from django.db.backends.utils import CursorWrapper
 
 from taptrading.errors import Broken
-from wallet import seals
+from wallet import guard, seals
+from wallet.guard import Guard
 from wallet.ids import HOUSE, IdMint
 from wallet.seals import Entry
 
 _COLUMNS: Final = (
-    "id, kind, address, balance_micros, held_micros, open_stake_micros, cursor, frozen"
+    "id, kind, address, balance_micros, held_micros, open_stake_micros, cursor, frozen, guarded"
 )
 _LOAD: Final = f"SELECT {_COLUMNS} FROM wallet_wallet WHERE id IN (SELECT value FROM json_each(%s))"  # noqa: S608
 _LOAD_BY_ADDRESS: Final = (
@@ -44,7 +45,7 @@ _INSERT_SEAL: Final = (
 
 
 class Account:
-    """One wallet as this batch sees it."""
+    """One wallet as this batch sees it. `guard`: its player's own limits, if it has any."""
 
     __slots__ = (
         "address",
@@ -52,6 +53,7 @@ class Account:
         "before_micros",
         "cursor",
         "frozen",
+        "guard",
         "held_micros",
         "id",
         "kind",
@@ -68,6 +70,7 @@ class Account:
         open_stake_micros: int,
         cursor: int,
         frozen: bool,
+        guarded: bool = False,
     ) -> None:
         self.id = id
         self.kind = kind
@@ -77,6 +80,7 @@ class Account:
         self.open_stake_micros = open_stake_micros
         self.cursor = cursor
         self.frozen = bool(frozen)
+        self.guard: Guard | None = None  # a guarded wallet's is loaded beside it
 
     def next_cursor(self) -> int:
         """Raise the wallet's cursor: something that its owner sees has changed."""
@@ -128,8 +132,12 @@ class Book:
 
     def _read(self, statement: str, values: list[int] | list[str]) -> None:
         self.cursor.execute(statement, [msgspec.json.encode(values).decode()])
-        for row in self.cursor.fetchall():
+        rows = self.cursor.fetchall()
+        for row in rows:
             self._accounts.setdefault(row[0], Account(*row))
+        if guarded := [row[0] for row in rows if row[-1]]:
+            for found in guard.load(self.cursor, guarded):
+                self._accounts[found.wallet_id].guard = found
 
     def get(self, wallet_id: int) -> Account | None:
         return self._accounts.get(wallet_id)
@@ -170,6 +178,8 @@ class Book:
         credit.balance_micros += amount
         self._changed[debit.id] = debit
         self._changed[credit.id] = credit
+        if debit.guard is not None or credit.guard is not None:
+            _count(kind, debit, credit, amount, reference)
         now_us = self.now_us
         entry_id = self._ids.next(now_us)
         after = (debit.balance_micros, credit.balance_micros)
@@ -187,6 +197,9 @@ class Book:
             self.cursor.executemany(_UPDATE, [_update(a) for a in self._changed.values()])
             if self.cursor.rowcount != len(self._changed):
                 raise Broken("a balance changed outside the writer")
+            guards = [a.guard for a in self._changed.values() if a.guard is not None]
+            if guards:
+                guard.save(self.cursor, guards)
         if self.entries:
             self.cursor.executemany(_INSERT_ENTRY, self.entries)
             self._persist_seal()
@@ -202,6 +215,13 @@ class Book:
             _INSERT_SEAL,
             [self.seal_number, first, last, len(self.entries), previous, sealed, self.now_us],
         )
+
+
+def _count(kind: str, debit: Account, credit: Account, amount: int, reference: str) -> None:
+    """Tell a player's limits what a bet takes and gives."""
+    player, micros = (debit.guard, amount) if kind == "STAKE" else (credit.guard, -amount)
+    if player is not None and kind in ("STAKE", "PAYOUT", "REFUND"):
+        player.count(int(reference.removeprefix("bet:")), micros)
 
 
 def _update(account: Account) -> tuple[int, int, int, int, int, int, int]:

@@ -35,6 +35,11 @@ class IdMint:
         return candidate
 
 
+def minted_ms(id: int) -> int:
+    """When the id was minted; ids that came too thick and fast are ahead of their time."""
+    return (id >> _TIME_SHIFT) + _EPOCH_MS
+
+
 def first_id_at(at_us: int) -> int:
     """The smallest id that could have been minted at or after this instant; one that none reaches
     when the instant is beyond the last that an id can tell."""

@@ -35,6 +35,8 @@ class Wallet(models.Model):
     open_stake_micros = models.BigIntegerField(default=0)
     cursor = models.BigIntegerField(default=0)
     frozen = models.BooleanField(default=False)
+    # Has a row of PlayerLimits: nobody looks for that of a wallet that never asked for one.
+    guarded = models.BooleanField(default=False, db_default=False)
     created_at = TimeUsField()
 
     class Meta:
@@ -155,6 +157,39 @@ class SessionKey(models.Model):
 
     def __str__(self) -> str:
         return f"{self.label} {self.address}"
+
+
+class PlayerLimits(models.Model):
+    """Written by the writer: what a player allows themselves, and what has been lost in the day and
+    the week that are under way (wallet/guard.py). A wallet that never set anything has no row.
+
+    `<limit>_next_micros` takes the place of `<limit>_micros` at `<limit>_next_at`.
+    """
+
+    wallet = models.OneToOneField(
+        Wallet, models.PROTECT, primary_key=True, related_name="player_limits"
+    )
+    stake_micros = models.BigIntegerField(null=True)
+    stake_next_micros = models.BigIntegerField(null=True)
+    stake_next_at = TimeUsField(null=True)
+    loss_day_micros = models.BigIntegerField(null=True)
+    loss_day_next_micros = models.BigIntegerField(null=True)
+    loss_day_next_at = TimeUsField(null=True)
+    loss_week_micros = models.BigIntegerField(null=True)
+    loss_week_next_micros = models.BigIntegerField(null=True)
+    loss_week_next_at = TimeUsField(null=True)
+    cool_off_until = TimeUsField(null=True)
+    excluded_until = TimeUsField(null=True)
+    day = models.IntegerField(default=0)
+    lost_in_day_micros = models.BigIntegerField(default=0)
+    week = models.IntegerField(default=0)
+    lost_in_week_micros = models.BigIntegerField(default=0)
+
+    class Meta:
+        verbose_name_plural = "player limits"
+
+    def __str__(self) -> str:
+        return f"limits of wallet {self.wallet_id}"
 
 
 class Deposit(models.Model):

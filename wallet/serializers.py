@@ -7,13 +7,14 @@ from django.http import QueryDict
 from rest_framework import serializers
 from rest_framework.request import Request
 
-from taptrading import rfc3339
+from taptrading import clock, rfc3339
 from taptrading.limits import LIMITS
 from taptrading.rows import row_of
 from taptrading.strict import IntField, StrictSerializer, TextField
 from wallet import signing
 from wallet.authentication import trader_of
 from wallet.eip4361 import MESSAGE_CHARACTERS_MAX
+from wallet.guard import AMOUNTS
 from wallet.history import LedgerLine
 from wallet.listing import DepositRow, SessionKeyRow, WalletRow, WithdrawalRow
 from wallet.models import Deposit, LedgerEntry, SessionKey, Withdrawal
@@ -183,6 +184,66 @@ class LedgerOutput(RowOutput):
 class LedgerPage(serializers.Serializer[Any]):
     results = LedgerOutput(many=True)
     next = serializers.CharField(allow_null=True, help_text="A relative URL.")
+
+
+# What players set for themselves
+
+
+class UntilField(TimeField):
+    """-> us, to the millisecond, which is how it goes out again."""
+
+    def to_internal_value(self, data: Any) -> int:  # type: ignore[override]
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return super().to_internal_value(data) // clock.US_PER_MS * clock.US_PER_MS
+
+
+def _own_limit() -> IntField:
+    return IntField(required=False, allow_null=True, help_text="null: no limit. Absent: as it is.")
+
+
+def _until() -> UntilField:
+    return UntilField(
+        required=False, allow_null=True, help_text=f"{_TIME} Later only. Absent: as it is."
+    )
+
+
+class PlayerLimitsInput(StrictSerializer):
+    stake_max_micros = _own_limit()
+    loss_day_max_micros = _own_limit()
+    loss_week_max_micros = _own_limit()
+    cool_off_until = _until()
+    excluded_until = _until()
+
+    def validate(self, attrs: Any) -> Any:
+        if not attrs:
+            raise serializers.ValidationError("Name what is to change.")
+        return attrs
+
+
+class PendingRaiseOutput(serializers.Serializer[Any]):
+    limit = serializers.ChoiceField(AMOUNTS)
+    micros = serializers.IntegerField(allow_null=True, help_text="null: no limit.")
+    effective_at = serializers.CharField(help_text=_TIME)
+
+
+class PlayerLimitsOutput(serializers.Serializer[Any]):
+    stake_max_micros = serializers.IntegerField(allow_null=True, help_text="Of one bet.")
+    loss_day_max_micros = serializers.IntegerField(allow_null=True)
+    loss_week_max_micros = serializers.IntegerField(allow_null=True)
+    pending = PendingRaiseOutput(many=True, help_text="Raises that wait: they hold by themselves.")
+    loss_day_micros = serializers.IntegerField(
+        allow_null=True,
+        help_text="Stakes of the bets accepted in this UTC day less what they paid or gave back; "
+        "open bets count as lost. null: nothing was ever set, so it is not counted.",
+    )
+    loss_week_micros = serializers.IntegerField(
+        allow_null=True, help_text="The same of the week, which begins on Monday at 00:00 UTC."
+    )
+    day_ends_at = serializers.CharField(help_text=_TIME)
+    week_ends_at = serializers.CharField(help_text=_TIME)
+    cool_off_until = serializers.CharField(allow_null=True, help_text=_TIME)
+    excluded_until = serializers.CharField(allow_null=True, help_text=_TIME)
 
 
 # Deposits and withdrawals

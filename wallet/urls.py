@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from wallet import signin_views, views
+from wallet import player_views, signin_views, views
 
 urlpatterns = [
     path("auth/nonce", signin_views.NonceView.as_view()),
@@ -11,6 +11,7 @@ urlpatterns = [
     path("session-keys", signin_views.SessionKeysView.as_view()),
     path("session-keys/<id:key_id>", signin_views.SessionKeyView.as_view()),
     path("wallet", views.WalletView.as_view()),
+    path("player-limits", player_views.PlayerLimitsView.as_view()),
     path("ledger", views.LedgerView.as_view()),
     path("deposits", views.DepositsView.as_view()),
     path("withdrawals", views.WithdrawalsView.as_view()),

@@ -30,6 +30,7 @@ from wallet.facts import read_facts
 from wallet.inbox import Request
 from wallet.keys import KeyHandler
 from wallet.nonces import Nonces
+from wallet.player_limits import PlayerLimitsHandler
 from wallet.protocol import Command, Outcome
 from wallet.server import IDLE_S, WriterServer
 from wallet.transfers import TransferHandler
@@ -105,7 +106,8 @@ class WriterProcess(Process):
         if state is not None:
             self.board.receive(state)
         self.nonces = nonces = Nonces(platform.store)  # type: ignore[arg-type]
-        handlers = [TransferHandler(), KeyHandler(), *game_handlers(nonces, self.board)]
+        transfers = [TransferHandler(), KeyHandler(), PlayerLimitsHandler()]
+        handlers = [*transfers, *game_handlers(nonces, self.board)]
         self.server = server = WriterServer(Writer(handlers), Path("simulated"), _no_publish)
         server.tell(server._untold.beginning())
         self._repeat()

@@ -27,6 +27,7 @@ from wallet import balances
 from wallet.checkpoints import Checkpointer
 from wallet.keys import KeyHandler
 from wallet.nonces import Nonces
+from wallet.player_limits import PlayerLimitsHandler
 from wallet.server import WriterServer
 from wallet.transfers import TransferHandler
 from wallet.writer import Handler, Writer
@@ -109,6 +110,7 @@ def _server(store: "redis.asyncio.Redis") -> WriterServer:
     handlers: list[Handler] = [
         TransferHandler(promised_micros),
         KeyHandler(),
+        PlayerLimitsHandler(),
         *game_handlers(nonces, board),
         RemovalHandler(),
     ]

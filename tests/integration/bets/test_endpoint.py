@@ -32,6 +32,7 @@ from wallet.directory import Directory
 from wallet.facts import read_facts
 from wallet.keys import AuthorizeKey, RevokeKey
 from wallet.models import LedgerEntry, Wallet
+from wallet.player_limits import SetPlayerLimits
 from wallet.transfers import CustodyReport, OpenWallet, SetFrozen
 
 DOMAIN, CHAIN_ID = "127.0.0.1:8000", 8453
@@ -492,6 +493,24 @@ def test_funds_that_do_not_cover_the_stake_are_refused(post: Post, writer: InPro
     poor = Trader()
     writer.call(OpenWallet(poor.address))
     assert refused(post, poor.bet(), "insufficient_funds") == {"balance_micros": 0}
+
+
+def test_player_who_stays_away_is_refused_by_every_way_in(
+    post: Post, trader: Trader, writer: InProcessLink, database: DatabaseThread
+) -> None:
+    wallet = Wallet.objects.get(address=trader.address)
+    until_us = clock.now_us() + 3_600 * clock.US_PER_S
+    writer.call(SetPlayerLimits(wallet.pk, {"cool_off_until": until_us}))
+    why = {"limit": "cool_off_until", "until": clock.iso_ms(until_us)}
+
+    assert refused(post, trader.bet(), "player_limit") == why
+    _, answer, _ = post({"bets": [trader.bet(), trader.bet()]}, "/api/v1/bets/batch")
+    assert [(r["status"], r["error"]) for r in answer["results"]] == [(422, "player_limit")] * 2
+    _, answer, _ = post(trader.bet(), "/api/v1/bets/check")
+    assert (answer["ok"], answer["error"], answer["detail"]) == (False, "player_limit", why)
+    placed, told = database.run(endpoint.place_from_socket(trader.bet(), "127.0.0.1"))
+    assert (placed, told["error"], told["detail"]) == (False, "player_limit", why)
+    assert nothing_stored()
 
 
 def test_taken_cell_and_used_nonce_are_refused(post: Post, trader: Trader) -> None:

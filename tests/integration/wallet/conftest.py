@@ -65,6 +65,14 @@ class Trader:
     def get(self, path: str, **headers: str) -> Any:
         return self.http.get(f"/api/v1/{path}", headers=self._headers() | headers)
 
+    def put(self, path: str, body: Any) -> Any:
+        return self.http.put(
+            f"/api/v1/{path}",
+            body if isinstance(body, str | bytes) else json.dumps(body),
+            content_type="application/json",
+            headers=self._headers(),
+        )
+
     def delete(self, path: str) -> Any:
         return self.http.delete(f"/api/v1/{path}", headers=self._headers())
 

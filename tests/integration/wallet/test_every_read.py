@@ -50,6 +50,7 @@ READS = {
     ],
     "api/v1/session-keys": [Read("session-keys?limit=50", 2)],
     "api/v1/wallet": [Read("wallet", 2)],
+    "api/v1/player-limits": [Read("player-limits", 2)],
     "api/v1/ledger": [
         Read("ledger?limit=50", 2),
         Read("ledger?limit=50&kind=STAKE", 2),
