@@ -78,27 +78,38 @@ class Archived:
                 found[path] = self.trader.http.get(path).text
         return found
 
-    def command(self, *words: str) -> "subprocess.CompletedProcess[str]":
-        environment = os.environ | self.environment
-        for name in [name for name in environment if name.startswith("COV")]:
-            del environment[name]
-        return subprocess.run(
+    def child(self, *words: str) -> "subprocess.Popen[str]":
+        """A Python of ours on this platform's data."""
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("COV")}
+        folder = self.running.folder
+        data = {"DATA_DIR": str(folder / "data"), "CLOCK_FILE": str(folder / "clock")}
+        return subprocess.Popen(
             [sys.executable, *words],
             cwd=ROOT,
-            env=environment
-            | {
-                "DATA_DIR": str(self.running.folder / "data"),
-                "CLOCK_FILE": str(self.running.folder / "clock"),
-            },
-            capture_output=True,
+            env=inherited | self.environment | data,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
             text=True,
-            timeout=100,
         )
 
     def manage(self, *words: str) -> Any:
-        done = self.command("manage.py", *words, "--json")
-        assert done.returncode == 0, done.stdout + done.stderr
-        return json.loads(done.stdout)
+        with self.child("manage.py", *words, "--json") as done:
+            told, _ = done.communicate(timeout=100)
+        assert done.returncode == 0, told
+        return json.loads(told)
+
+    def die_at_each_point(self) -> Iterator[str]:
+        """The names of the points, as the command has died there."""
+        with self.child("-m", "tests.failures.archive_killed") as killed:
+            assert killed.stdin is not None
+            assert killed.stdout is not None
+            for point in POINTS:
+                killed.stdin.write(f"{point}\n")
+                killed.stdin.flush()
+                ended = next(line for line in killed.stdout if line.startswith("ended "))
+                assert ended == f"ended {int(signal.SIGKILL)}\n", point
+                yield point
+            killed.stdin.close()
 
     def ask(self, question: str) -> list[tuple[Any, ...]]:
         database = sqlite3.connect(self.running.folder / "data" / history.DATABASE)
@@ -155,9 +166,7 @@ def test_archive_when_killed_at_every_step_then_nothing_is_lost_doubled_or_seen_
     ((bets,),) = archived.ask("SELECT count(*) FROM bets_bet")
     assert bets == BETS
 
-    for point in POINTS:
-        done = archived.command("-m", "tests.failures.archive_killed", point)
-        assert done.returncode == -signal.SIGKILL, (point, done.stdout, done.stderr)
+    for point in archived.die_at_each_point():
         assert archived.read() == before, point
     (segment,) = archived.ask("SELECT name, state, bets FROM wallet_segment")
     assert segment[1:] == ("pruned", BETS)

@@ -35,6 +35,8 @@ BY_THE_CLOCK: Final = {
     "last_successful_backup_timestamp",
     "last_successful_restore_drill_timestamp",
     "restore_drill_seconds",
+    "disk_days_left",
+    "projected_disk_used_ratio",
 }
 # So few fit into the entry's queue and its batches under way.
 QUEUE: Final = {"TAP_WRITER_BATCH": "2", "TAP_ENTRY_QUEUE": "4"}
