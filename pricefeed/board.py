@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from pricefeed.ticks import NANOS_PER_CENT
 from taptrading import clock
 from taptrading.errors import Refusal
 from taptrading.limits import LIMITS
@@ -41,6 +42,28 @@ class FeedState(msgspec.Struct, array_like=True, frozen=True):
     override: str = "auto"
     reason: str = ""
 
+
+class SourceState(msgspec.Struct, frozen=True):
+    """One source as the feed sees it; nulls: not heard from on its present connection."""
+
+    name: str
+    age_ms: int | None = None
+    price_cents: int | None = None
+
+    @classmethod
+    def of(cls, name: str, heard: tuple[int, int | None] | None) -> "SourceState":
+        if heard is None:
+            return cls(name)
+        age_us, nanos = heard
+        cents = None if nanos is None else nanos // NANOS_PER_CENT
+        return cls(name, max(0, age_us) // clock.US_PER_MS, cents)
+
+
+# What the feed tells of its sources every second, for operators; gone with the feed.
+SOURCES_KEY: Final = "tap:feed:sources"
+SOURCES_KEPT_S: Final = 5
+encode_sources: Final = msgspec.json.Encoder().encode
+decode_sources: Final = msgspec.json.Decoder(list[SourceState]).decode
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(FeedState).decode

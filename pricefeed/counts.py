@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from prometheus_client import REGISTRY, Counter
+from prometheus_client import REGISTRY, Counter, Gauge
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -14,6 +14,13 @@ missed_marks = Counter("pricefeed_missed_marks_total", "Marks without an index p
 messages = Counter("pricefeed_messages_total", "Events of sources that were used", ["source"])
 refusals = Counter("pricefeed_refusals_total", "Messages refused", ["source", "reason"])
 reconnects = Counter("pricefeed_reconnects_total", "Connections opened anew", ["source"])
+# An instant, not an age: of a feed that hangs it says how long it has done so.
+source_heard = Gauge(
+    "pricefeed_source_heard_timestamp_seconds",
+    "When a source was last heard from; 0: never",
+    ["source"],
+    multiprocess_mode="mostrecent",
+)
 record_failures = Counter("pricefeed_record_failures_total", "Transactions of ticks that failed")
 
 

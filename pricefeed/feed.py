@@ -16,12 +16,13 @@ from typing import Final, ParamSpec, Protocol, TypeVar
 from django.db import Error as DatabaseError
 from redis.exceptions import RedisError
 
-from pricefeed import counts, overrides, recorder
+from pricefeed import choices, counts, overrides, recorder
 from pricefeed.board import FeedState, TickRecord, board
 from pricefeed.breaker import CLOSED, OPEN, Breaker, Override, Verdict
 from pricefeed.ending import end
 from pricefeed.pipeline import Pipeline, Priced, mark_at_or_before
 from pricefeed.receive_clock import ReceiveClock
+from pricefeed.sources import Source
 from pricefeed.volatility import FORGET_MS
 from taptrading import clock, security
 from taptrading.limits import LIMITS
@@ -36,6 +37,8 @@ _US_PER_MS: Final = clock.US_PER_MS
 
 # Called with the start (Unix seconds) of the newest column whose end has been recorded.
 OnColumnClosed = Callable[[int], None]
+# Of each source that was heard from: microseconds since then, and its price in nanos.
+Heard = dict[str, tuple[int, int | None]]
 
 
 class Outlet(Protocol):
@@ -48,6 +51,14 @@ class Outlet(Protocol):
     def offer(self, state: FeedState) -> None: ...
 
 
+class Control(Protocol):
+    """Sources that come and go while the feed runs."""
+
+    def make(self, name: str) -> Source: ...
+
+    async def tell(self, names: list[str], heard: Heard) -> None: ...
+
+
 class Feed:
     def __init__(
         self,
@@ -55,11 +66,13 @@ class Feed:
         outlet: Outlet,
         receive_clock: ReceiveClock,
         on_column_closed: Sequence[OnColumnClosed] = (),
+        control: "Control | None" = None,
     ) -> None:
         self._pipeline = pipeline
         self._outlet = outlet
         self._clock = receive_clock
         self._on_column_closed = on_column_closed
+        self._control = control
         self._breaker = Breaker(
             degraded_ms=LIMITS.breaker_degraded_ms,
             open_ms=LIMITS.breaker_open_ms,
@@ -108,6 +121,7 @@ class Feed:
         if self._newest is not None:
             self._last_mark_ms = max(self._last_mark_ms, self._newest.at_ms)
         await self._read_override()
+        await self._follow_choice()
 
     async def _left_behind(self) -> FeedState | None:
         """With Redis away, a recorded tick is taken for the trace of a crash: the safe side."""
@@ -230,9 +244,28 @@ class Feed:
             self._look.clear()
             before = self._breaker.override
             await self._read_override()
+            await self._follow_choice()
             # Counted here, wherever it was spoken: a command's own counters die with it.
             if self._breaker.override != before:
                 security.event("breaker_override", state=self._breaker.override.state)
+
+    async def _follow_choice(self) -> None:
+        """The sources that an operator chose, and what is told of each."""
+        if self._control is None:
+            return
+        now_us = self._clock.now_us()
+        try:
+            wanted = await self._in_database(choices.current)
+        except DatabaseError as error:
+            log.error("action=read_choice failed why=%s", error)
+        else:
+            before = {source.name: source for source in self._pipeline.sources}
+            if tuple(before) != wanted:
+                log.warning("action=switch from=%s to=%s", ",".join(before), ",".join(wanted))
+                new = [before.get(name) or self._control.make(name) for name in wanted]
+                await self._pipeline.switch(new, now_us)
+        names = [source.name for source in self._pipeline.sources]
+        await self._control.tell(names, self._pipeline.heard(now_us))
 
     async def _read_override(self) -> None:
         try:

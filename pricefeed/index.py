@@ -50,6 +50,10 @@ class Index:
         new connection's first heartbeat says nothing about the old one's price."""
         self._sources.pop(name, None)
 
+    def heard(self, now_us: int) -> dict[str, tuple[int, int | None]]:
+        """Of each source: microseconds since it was heard from, and its price."""
+        return {n: (now_us - s.heard_us, s.price_nanos) for n, s in self._sources.items()}
+
     def at(self, mark_us: int) -> IndexPrice | None:
         """The index at this mark; None with fewer live sources than the minimum."""
         live = {

@@ -40,6 +40,22 @@ class BreakerOverride(models.Model):
         return f"{self.state} by {self.by}"
 
 
+class SourceChoice(models.Model):
+    """Who chose which sources, and why. Append-only; the newest one counts, and an empty one means
+    those of the settings."""
+
+    sources = models.CharField(max_length=100)  # names with commas between
+    reason = models.CharField(max_length=200)
+    by = models.CharField(max_length=150)
+    created_at = TimeUsField()
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return self.sources or "as configured"
+
+
 class BreakerChange(models.Model):
     """The breaker was in one state and is in another. Append-only."""
 

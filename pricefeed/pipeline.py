@@ -66,6 +66,24 @@ class Pipeline:
         for source in self.sources:
             await source.stop()
 
+    async def switch(self, sources: Sequence[Source], now_us: int) -> None:
+        """From now on these; one that was there before goes on as it is."""
+        before, self.sources = self.sources, sources
+        for source in before:
+            if source not in sources:
+                self._index.lost(source.name)
+        for source in sources:
+            if source not in before:
+                await source.start(now_us)
+        for source in before:
+            if source not in sources:
+                await source.stop()
+
+    def heard(self, now_us: int) -> dict[str, tuple[int, int | None]]:
+        """Of each source: microseconds since it was heard from, and its price in nanos; of one that
+        was never heard from there is nothing."""
+        return self._index.heard(now_us)
+
     def remember(self, ticks: Iterable[TickRecord]) -> None:
         """Run the estimators again over ticks recorded before this process began."""
         for tick in ticks:

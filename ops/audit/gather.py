@@ -10,7 +10,7 @@ from typing import Any, Final
 from django.db.models import Model
 
 from ops.models import AuditEntry
-from pricefeed.models import BreakerChange, BreakerOverride
+from pricefeed.models import BreakerChange, BreakerOverride, SourceChoice
 from taptrading import audit, clock
 from taptrading.audit import Note
 
@@ -22,6 +22,7 @@ FEED: Final = "pricefeed"
 def gather() -> int:
     """How many were new."""
     notes = _untold(BreakerOverride, of_override) + _untold(BreakerChange, _of_change)
+    notes += _untold(SourceChoice, _of_choice)
     audit.record_all(sorted(notes, key=lambda note: note.at_us))
     return len(notes)
 
@@ -49,6 +50,18 @@ def _of_change(row: BreakerChange) -> Note:
         actor=FEED,
         source=f"change:{row.pk}",
         at_us=clock.to_us(row.at),
+    )
+
+
+def _of_choice(row: SourceChoice) -> Note:
+    return Note(
+        "pricefeed.choose_sources",
+        FEED,
+        after={"sources": row.sources},
+        reason=row.reason,
+        actor=row.by,
+        source=f"choice:{row.pk}",
+        at_us=clock.to_us(row.created_at),
     )
 
 

@@ -5,13 +5,13 @@ Time passes when the loop rests, so minutes of feed run in moments and every run
 
 import asyncio
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 from django.db import OperationalError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from pricefeed import overrides, recorder
+from pricefeed import choices, overrides, recorder
 from pricefeed.board import FeedState, TickRecord
 from pricefeed.feed import Feed
 from pricefeed.models import BreakerOverride, Tick
@@ -349,3 +349,45 @@ async def test_record_when_it_commits_but_reports_failure_then_numbers_go_on_aft
     assert [state.tick.seq for state in outlet.states if state.tick][:2] == [1, 2]
     marks = await in_thread(recorded_marks)
     assert marks == list(range(100, 2_000, 100))
+
+
+class Venues:
+    """The feed's control: any name is a source that quotes at once."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def make(self, name: str) -> Script:
+        made = Script(steady)
+        made.name = name
+        return made
+
+    async def tell(self, names: list[str], heard: dict[str, tuple[int, int | None]]) -> None:
+        self.told = names
+
+
+async def test_sources_when_an_operator_chooses_others_then_ticks_are_made_of_them(
+    time: VirtualClock, settings: Any
+) -> None:
+    settings.PRICE_SOURCES = ["binance"]
+    time.stop = asyncio.Event()
+    time.end_us = 1 << 62
+    outlet, control = Outlet(), Venues()
+    pipeline = Pipeline([control.make("binance")], 1)
+    receive_clock = ReceiveClock(clock.now_us, clock.monotonic_us)
+    feed = Feed(pipeline, outlet, receive_clock, control=control)
+    running = asyncio.create_task(feed.run(time.stop))
+    for names in (["kraken", "coinbase"], []):
+        await in_thread(lambda names=names: choices.record(names, reason="drill", by="ann"))
+        await feed.hear("changed")
+        wanted = names or ["binance"]
+        async with asyncio.timeout(5):
+            while control.told != wanted or made_of(outlet) != ",".join(sorted(wanted)):
+                await asyncio.sleep(0)
+    time.stop.set()
+    await running
+
+
+def made_of(outlet: Outlet) -> str:
+    tick = outlet.states[-1].tick if outlet.states else None
+    return tick.sources if tick else ""
