@@ -103,6 +103,10 @@ class LocalCustodian:
         """Play money of the operator: what `FundHouse` of the same reference moves."""
         self._book(f"funding:{reference}", "", amount_micros)
 
+    def take_profit(self, reference: str, amount_micros: int) -> None:
+        """Play money goes back to the operator: what `Adjust` of the same reference moves."""
+        self._book(f"profit:{reference}", "", -amount_micros)
+
     def send(self, withdrawal_id: int, address: str, amount_micros: int) -> None:
         sent_micros = 0 if address == ZERO_ADDRESS else amount_micros
         self._book(f"withdrawal:{withdrawal_id}", address, -sent_micros)

@@ -89,6 +89,9 @@ class FundHouse(Command, frozen=True, tag="fund_house"):
 
     amount_micros: int
     reference: str
+    by: str = ""
+    also_by: str = ""
+    reason: str = ""
 
 
 class Adjust(Command, frozen=True, tag="adjust"):
@@ -99,6 +102,9 @@ class Adjust(Command, frozen=True, tag="adjust"):
     credit_wallet_id: int
     amount_micros: int
     reference: str
+    by: str = ""
+    also_by: str = ""
+    reason: str = ""
 
 
 class SetFrozen(Command, frozen=True, tag="set_frozen"):
@@ -126,16 +132,12 @@ KINDS: Final[tuple[type[Command], ...]] = (
 _ADJUSTED: Final = {("house", "player"), ("player", "house"), ("house", "custody")}
 
 
-def _nothing_promised() -> int:
-    return 0
-
-
 class TransferHandler:
     """`promised_micros` tells what the house may come to owe: no adjustment takes that."""
 
     commands = KINDS
 
-    def __init__(self, promised_micros: Callable[[], int] = _nothing_promised) -> None:
+    def __init__(self, promised_micros: Callable[[], int]) -> None:
         self._promised_micros = promised_micros
 
     def begin(self, commands: list[Command]) -> "TransferWork":
@@ -151,9 +153,7 @@ class TransferHandler:
 class TransferWork:
     """One batch of transfers: rows by id, decisions, rows written back."""
 
-    def __init__(
-        self, commands: list[Command], promised_micros: Callable[[], int] = _nothing_promised
-    ) -> None:
+    def __init__(self, commands: list[Command], promised_micros: Callable[[], int]) -> None:
         self._commands = commands
         self._promised_micros = promised_micros
         self._deciders: dict[type[Command], Callable[[Any], Outcome]] = {
@@ -281,6 +281,7 @@ class TransferWork:
             self._funded[command.reference] = self.book.move(
                 "FUNDING", custody, self.book.house, command.amount_micros, command.reference
             )
+            self._note_moved("house.funded", command)
         return Done(self._funded[command.reference])
 
     def _adjust(self, command: Adjust) -> Outcome:
@@ -300,6 +301,7 @@ class TransferWork:
         self._adjusted[command.reference] = self.book.move(
             "ADJUSTMENT", debit, credit, command.amount_micros, command.reference
         )
+        self._note_moved("balance.adjusted", command)
         for account in (debit, credit):
             if account.kind == Wallet.Kind.PLAYER:
                 self._tell(account)
@@ -472,6 +474,8 @@ class TransferWork:
             if clock.to_us(row.approve_after) > self.book.now_us:
                 after = clock.iso_ms(clock.to_us(row.approve_after))
                 return Refusal("forbidden", {"approve_after": after}, "Its address is too new.")
+            if self.book.account(row.wallet_id).frozen:
+                return Refusal("wallet_frozen")
             two = command.also_by not in ("", command.by)
             if row.amount_micros > LIMITS.withdrawal_approval_micros and not two:
                 return Refusal("forbidden", message="It takes two people to approve so much.")
@@ -514,6 +518,12 @@ class TransferWork:
         after = {"status": str(row.status), "amount_micros": row.amount_micros}
         subject = f"withdrawal:{row.pk}"
         self._note("withdrawal.state", subject, {"status": str(before)} if before else {}, after)
+
+    def _note_moved(self, action: str, command: FundHouse | Adjust) -> None:
+        amounts = {"amount_micros": command.amount_micros}
+        if isinstance(command, Adjust):
+            amounts |= {"debit": command.debit_wallet_id, "credit": command.credit_wallet_id}
+        self._note(action, command.reference, {}, amounts)
 
     def _note(
         self, action: str, subject: str, before: Mapping[str, Any], after: Mapping[str, Any]

@@ -89,8 +89,8 @@ def cancel(wallet_id: int, withdrawal_id: int) -> Withdrawal:
 
 
 def advance(custodian: Custodian | None, now_us: int) -> None:
-    """Move every withdrawal that can move one step or more. Safe to run twice, or at once.
-    Raises DependencyError when the writer cannot be reached.
+    """Move every withdrawal that can move one step or more; those of frozen wallets wait. Safe to
+    run twice, or at once. Raises DependencyError when the writer cannot be reached.
 
     A payout is asked for before it is marked as sent: a run that dies between the two asks
     again, and the custodian knows the id.
@@ -98,12 +98,13 @@ def advance(custodian: Custodian | None, now_us: int) -> None:
     needs_nobody = _in_state(Status.HELD).filter(
         amount_micros__lte=LIMITS.withdrawal_approval_micros,
         approve_after__lte=clock.from_us(now_us),
+        wallet__frozen=False,
     )
     for row in oldest_first(needs_nobody):
         link.call(ApproveWithdrawal(row.pk, POLICY))
     if custodian is None:
         return
-    for row in oldest_first(_in_state(Status.APPROVED)):
+    for row in oldest_first(_in_state(Status.APPROVED).filter(wallet__frozen=False)):
         _send(custodian, row)
     for row in oldest_first(_in_state(Status.SENT)):
         _ask(custodian, row)

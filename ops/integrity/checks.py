@@ -9,6 +9,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from ops.integrity import sql
 from ops.integrity.dialects import dialect_of
 from ops.integrity.findings import Finding, Report
+from ops.models import AuditEntry
+from taptrading import append_only
 from wallet.triggers import TRIGGERS
 
 CLAIMS: Final = {
@@ -29,7 +31,7 @@ CLAIMS: Final = {
     "exposure_matches": "each cell's liability is what its confirmed bets may win",
     "session_key_use": "each session key has used the stakes of the bets it signed",
     "custody_matches": "CUSTODY is below zero by what the local custodian holds",
-    "triggers_present": "the triggers that keep the ledger append-only are there",
+    "triggers_present": "the triggers that keep ledger and audit log append-only are there",
 }
 
 
@@ -54,7 +56,7 @@ class Questions:
         with self._connection.cursor() as cursor:
             cursor.execute(self._dialect.triggers)
             present = {name for (name,) in cursor.fetchall()}
-        for name in TRIGGERS:
+        for name in (*TRIGGERS, *append_only.names(AuditEntry._meta.db_table)):
             if name not in present:
                 self.report.add(Finding("triggers_present", "trigger", name, "there", "gone"))
 

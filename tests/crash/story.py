@@ -21,6 +21,7 @@ from typing import Any, Final  # noqa: E402
 from django.db import connection  # noqa: E402
 
 from bets.handlers import game_handlers  # noqa: E402
+from bets.liabilities import promised_micros  # noqa: E402
 from bets.placing import PlaceBet, PlaceOutcome  # noqa: E402
 from bets.settlement import DecideColumn, SettleBets, Settled  # noqa: E402
 from ops.integrity.checks import CLAIMS  # noqa: E402
@@ -73,7 +74,11 @@ class Story:
         clock.use(self.clock)
         self.board = Board()
         tune_connection()
-        handlers = [TransferHandler(), KeyHandler(), *game_handlers(fakes.FakeNonces(), self.board)]
+        handlers = [
+            TransferHandler(promised_micros),
+            KeyHandler(),
+            *game_handlers(fakes.FakeNonces(), self.board),
+        ]
         self.writer = Writer(handlers)
 
     def tell(self) -> None:

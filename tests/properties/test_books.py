@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from bets import tasks
 from bets.handlers import game_handlers
+from bets.liabilities import promised_micros
 from bets.models import Bet, CellExposure
 from pricefeed.board import Board
 from taptrading.databases import PRICES
@@ -203,7 +204,11 @@ def test_books_add_up_after_every_step_of_any_life(
 ) -> None:
     with transaction.atomic(), transaction.atomic(PRICES), standing_clock() as clock:
         board = Board()
-        handlers = [TransferHandler(), KeyHandler(), *game_handlers(FakeNonces(), board)]
+        handlers = [
+            TransferHandler(promised_micros),
+            KeyHandler(),
+            *game_handlers(FakeNonces(), board),
+        ]
         with in_process_link(handlers) as link:
             life = Life(link, clock, board)
             life.begin()

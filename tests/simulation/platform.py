@@ -13,7 +13,7 @@ from bets import tasks as bets_tasks
 from bets.acceptance import accepted_json
 from bets.entry import BetRequest, Entry, Recovered, outcome_of
 from bets.handlers import game_handlers
-from bets.liabilities import current_exposure
+from bets.liabilities import current_exposure, promised_micros
 from bets.placing import PlaceBet, PlaceOutcome
 from bets.quotes import EXPOSURE_KIND, Quotes
 from pricefeed.board import FEED_KEY, Board
@@ -106,7 +106,7 @@ class WriterProcess(Process):
         if state is not None:
             self.board.receive(state)
         self.nonces = nonces = Nonces(platform.store)  # type: ignore[arg-type]
-        transfers = [TransferHandler(), KeyHandler(), PlayerLimitsHandler()]
+        transfers = [TransferHandler(promised_micros), KeyHandler(), PlayerLimitsHandler()]
         handlers = [*transfers, *game_handlers(nonces, self.board)]
         self.server = server = WriterServer(Writer(handlers), Path("simulated"), _no_publish)
         server.tell(server._untold.beginning())

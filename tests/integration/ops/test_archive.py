@@ -16,6 +16,7 @@ from django.db import DatabaseError, connection, transaction
 
 from bets import own_reads
 from bets.handlers import game_handlers
+from bets.liabilities import promised_micros
 from bets.models import Bet, Settlement
 from bets.own_reads import Asked
 from ops import disk as room
@@ -62,7 +63,7 @@ BET_KINDS = ("STAKE", "PAYOUT", "REFUND")
 @pytest.fixture
 def handlers(nonces: fakes.FakeNonces, feed_board: Board) -> list[Any]:
     game = game_handlers(nonces, feed_board)
-    return [TransferHandler(), KeyHandler(), *game, RemovalHandler()]
+    return [TransferHandler(promised_micros), KeyHandler(), *game, RemovalHandler()]
 
 
 @pytest.fixture

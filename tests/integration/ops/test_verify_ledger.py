@@ -22,10 +22,11 @@ BETS = 12_000
 BUSY_WRITER = """
 import django; django.setup()
 import time, uuid
+from bets.liabilities import promised_micros
 from wallet.models import Wallet
 from wallet.transfers import CancelWithdrawal, RequestWithdrawal, TransferHandler
 from wallet.writer import Writer
-writer = Writer([TransferHandler()])
+writer = Writer([TransferHandler(promised_micros)])
 players = list(Wallet.objects.filter(kind="player")[:10])
 while True:
     held = [RequestWithdrawal(p.pk, 1, p.address, uuid.uuid4().hex, 0, b"") for p in players]

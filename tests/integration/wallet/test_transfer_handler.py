@@ -6,6 +6,8 @@ import pytest
 from django.db import OperationalError
 from django.forms import model_to_dict
 
+from bets.liabilities import promised_micros
+from ops.models import AuditEntry
 from taptrading import clock
 from taptrading.errors import Refusal
 from taptrading.limits import LIMITS
@@ -17,6 +19,7 @@ from wallet.ids import CUSTODY, HOLD, HOUSE
 from wallet.models import CustodyEvent, Deposit, LedgerEntry, Wallet, Withdrawal
 from wallet.protocol import Done, Outcome
 from wallet.transfers import (
+    Adjust,
     ApproveWithdrawal,
     CancelWithdrawal,
     CustodyReport,
@@ -327,9 +330,10 @@ def withdrawal(wallet_id: int, amount_micros: int, **changes: Any) -> RequestWit
 
 
 @pytest.fixture
-def held(writer: InProcessLink, player: Wallet) -> Withdrawal:
-    """40 of the player's 100 USDC on their way elsewhere."""
+def held(writer: InProcessLink, player: Wallet, now: ManualClock) -> Withdrawal:
+    """40 of the player's 100 USDC on their way elsewhere, and the day that this takes is over."""
     row_id = done_id(writer.call(withdrawal(player.pk, 40 * USDC)))
+    now.advance(LIMITS.withdrawal_new_address_s)
     writer.told.clear()
     return Withdrawal.objects.get(pk=row_id)
 
@@ -601,6 +605,115 @@ def test_withdrawals_when_two_end_in_one_batch_then_each_by_its_own_event(
     assert list(statuses) == ["completed", "failed"]
 
 
+# What people decide
+
+
+def test_approve_when_the_address_is_new_then_not_before_its_day_is_over(
+    writer: InProcessLink, player: Wallet, now: ManualClock
+) -> None:
+    row_id = done_id(writer.call(withdrawal(player.pk, 40 * USDC)))
+    now.advance(LIMITS.withdrawal_new_address_s - 1)
+    after = clock.iso_ms(clock.to_us(Withdrawal.objects.get().approve_after))
+    refused = Refusal("forbidden", {"approve_after": after}, "Its address is too new.")
+    assert writer.call(ApproveWithdrawal(row_id, "ann", "ben")) == refused
+    assert Withdrawal.objects.get().status == "held"
+    now.advance(1)
+    assert writer.call(ApproveWithdrawal(row_id, "policy")) == Done(row_id)
+
+
+@pytest.mark.parametrize("also_by", ["", "ann"])
+def test_approve_when_it_is_large_then_one_person_is_not_enough(
+    writer: InProcessLink, now: ManualClock, also_by: str
+) -> None:
+    amount_micros = LIMITS.withdrawal_approval_micros + 1
+    rich = factories.funded_wallet(writer, usdc=LIMITS.withdrawal_approval_micros // USDC + 1)
+    row_id = done_id(writer.call(withdrawal(rich.pk, amount_micros, to_address=rich.address)))
+    refused = Refusal("forbidden", message="It takes two people to approve so much.")
+    assert writer.call(ApproveWithdrawal(row_id, "ann", also_by)) == refused
+    assert writer.call(ApproveWithdrawal(row_id, "ann", "ben")) == Done(row_id)
+    note = AuditEntry.objects.get(action="withdrawal.state", after__status="approved")
+    assert (note.actor, note.subject) == ("ann, ben", f"withdrawal:{row_id}")
+    assert note.before == {"status": "held"}
+
+
+def test_approve_when_its_wallet_is_frozen_then_it_waits_until_it_is_not(
+    writer: InProcessLink, player: Wallet, held: Withdrawal
+) -> None:
+    writer.call(SetFrozen(player.pk, True, "ann", "stolen key"))
+    assert writer.call(ApproveWithdrawal(held.pk, "ann")) == Refusal("wallet_frozen")
+    writer.call(SetFrozen(player.pk, False, "ann, ben", "key is back"))
+    assert writer.call(ApproveWithdrawal(held.pk, "ann")) == Done(held.pk)
+    notes = AuditEntry.objects.filter(action="wallet.frozen").order_by("id")
+    assert [(note.actor, note.reason, note.after) for note in notes] == [
+        ("ann", "stolen key", {"frozen": True}),
+        ("ann, ben", "key is back", {"frozen": False}),
+    ]
+
+
+def test_adjust_when_the_house_gives_and_takes_then_once_a_reference(
+    writer: InProcessLink, player: Wallet
+) -> None:
+    factories.funded_house(writer, usdc=50)
+    writer.told.clear()
+    give = Adjust(HOUSE, player.pk, 30 * USDC, "proposal:1", "ann", "ben", "lost a bet wrongly")
+    first, second = writer.run([give, give])
+    assert first == second == Done(done_id(first))
+    assert writer.call(give) == first
+    assert parts(player) == (130 * USDC, 0)
+    assert writer.told == [balance_told(player)]
+    take = Adjust(player.pk, HOUSE, 130 * USDC, "proposal:2", "ann", "ben", "back")
+    assert isinstance(writer.call(take), Done)
+    assert parts(player) == (0, 0)
+    assert Wallet.objects.get(pk=HOUSE).balance_micros == 150 * USDC
+    assert entries("ADJUSTMENT") == [
+        (HOUSE, player.pk, 30 * USDC, "proposal:1"),
+        (player.pk, HOUSE, 130 * USDC, "proposal:2"),
+    ]
+    note = AuditEntry.objects.get(subject="proposal:1")
+    assert (note.action, note.actor) == ("balance.adjusted", "ann, ben")
+    assert note.reason == "lost a bet wrongly"
+
+
+def test_adjust_when_profit_is_taken_then_what_was_promised_stays(
+    writer: InProcessLink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    factories.funded_house(writer, usdc=50)
+    monkeypatch.setattr(writer.writer._by_kind[Adjust], "_promised_micros", lambda: 20 * USDC)
+    refused = Refusal("insufficient_funds", {"room_micros": 30 * USDC})
+    assert writer.call(Adjust(HOUSE, CUSTODY, 30 * USDC + 1, "a")) == refused
+    assert isinstance(writer.call(Adjust(HOUSE, CUSTODY, 30 * USDC, "b")), Done)
+    assert Wallet.objects.get(pk=HOUSE).balance_micros == 20 * USDC
+    assert Wallet.objects.get(pk=CUSTODY).balance_micros == -20 * USDC
+    none = Refusal("insufficient_funds", {"room_micros": 0})
+    assert writer.call(Adjust(HOUSE, CUSTODY, 1, "c")) == none
+
+
+@pytest.mark.parametrize("amount_micros", [0, -1])
+def test_adjust_when_nothing_or_less_then_refused(
+    writer: InProcessLink, player: Wallet, amount_micros: int
+) -> None:
+    outcome = writer.call(Adjust(HOUSE, player.pk, amount_micros, "a"))
+    assert outcome == field_refused("amount_micros")
+
+
+def test_adjust_when_it_is_not_between_house_and_player_nor_profit_then_not_found(
+    writer: InProcessLink, player: Wallet
+) -> None:
+    other = factories.funded_wallet(writer, usdc=1)
+    for debit, credit in (
+        (player.pk, other.pk),
+        (CUSTODY, player.pk),
+        (CUSTODY, HOUSE),
+        (HOLD, player.pk),
+        (player.pk, CUSTODY),
+        (HOUSE, HOUSE),
+        (HOUSE, NOBODY),
+        (NOBODY, HOUSE),
+    ):
+        assert writer.call(Adjust(debit, credit, 1, "a")) == Refusal("not_found"), (debit, credit)
+    assert entries("ADJUSTMENT") == []
+
+
 # The handler
 
 
@@ -621,7 +734,7 @@ def test_transfers_when_the_batch_cannot_be_committed_then_nothing_kept_and_noth
 def test_handler_when_it_starts_then_its_largest_id_is_that_of_all_its_tables(
     writer: InProcessLink, player: Wallet
 ) -> None:
-    handler = TransferHandler()
+    handler = TransferHandler(promised_micros)
     assert handler.largest_id() == CustodyEvent.objects.latest("id").pk
     deposit_id = done_id(writer.call(RequestDeposit(player.pk, 1)))
     assert handler.largest_id() == deposit_id

@@ -89,7 +89,23 @@ def test_withdraw_when_above_the_limit_then_people_decide(rich: Any, writer: InP
     rich.post("withdrawals", rich.withdrawal(LIMITS.withdrawal_approval_micros + 1))
     tasks.advance_withdrawals()
     assert status_of(rich) == "held"
-    writer.call(ApproveWithdrawal(Withdrawal.objects.get().pk, "two operators"))
+    writer.call(ApproveWithdrawal(Withdrawal.objects.get().pk, "ann", "ben"))
+    tasks.advance_withdrawals()
+    assert status_of(rich) == "completed"
+
+
+@pytest.mark.parametrize("steps", [0, 1])
+def test_withdraw_when_the_wallet_is_frozen_meanwhile_then_nothing_goes_out(
+    rich: Any, writer: InProcessLink, steps: int
+) -> None:
+    rich.post("withdrawals", rich.withdrawal(40 * USDC))
+    row = Withdrawal.objects.get()
+    if steps:
+        writer.call(ApproveWithdrawal(row.pk, "policy"))
+    writer.call(SetFrozen(row.wallet_id, True, "ann", "stolen key"))
+    tasks.advance_withdrawals()
+    assert status_of(rich) == ["held", "approved"][steps]
+    writer.call(SetFrozen(row.wallet_id, False, "ann, ben", "key is back"))
     tasks.advance_withdrawals()
     assert status_of(rich) == "completed"
 
