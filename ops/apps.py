@@ -8,7 +8,9 @@ class OpsConfig(AppConfig):
         """Every process counts its connections, watches for changes of rights, and takes its gauges
         away when it ends."""
         from ops import intrusion
+        from ops.staff import admission
         from taptrading import metrics, vitals  # noqa: F401
 
         intrusion.connect()
+        admission.connect()
         metrics.forget_when_over()

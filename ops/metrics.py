@@ -52,10 +52,10 @@ def _text() -> bytes:
     asked = CollectorRegistry()
     for collector in _ASKED:
         asked.register(collector)
-    return generate_latest(_counted()) + generate_latest(asked)
+    return generate_latest(counted()) + generate_latest(asked)
 
 
-def _counted() -> CollectorRegistry:
+def counted() -> CollectorRegistry:
     """Of this process, or of all that share PROMETHEUS_MULTIPROC_DIR."""
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         return REGISTRY

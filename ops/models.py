@@ -4,7 +4,7 @@ A proposal is a deed that takes two people. It moves no money itself: once a sec
 approved it, it is a command to the writer, under the proposal's own id.
 
     open -> approved -> done | refused (by the writer)
-         -> rejected
+         -> rejected | expired
 """
 
 from django.conf import settings
@@ -57,6 +57,7 @@ class Proposal(models.Model):
         APPROVED = "approved"
         DONE = "done"
         REFUSED = "refused"
+        EXPIRED = "expired"
 
     kind = models.CharField(max_length=10, choices=Kind)
     state = models.CharField(max_length=8, choices=State, default=State.OPEN)
@@ -67,13 +68,14 @@ class Proposal(models.Model):
     reason = models.CharField(max_length=500)
     proposed_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="+")
     proposed_at = TimeUsField()
+    expires_at = TimeUsField()  # nobody approves it from then on
     decided_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+"
     )
     decided_at = TimeUsField(null=True)
     carried_out_at = TimeUsField(null=True)
     outcome = models.CharField(max_length=200, default="")  # the writer's, in words
-    entry_id = models.BigIntegerField(null=True)  # the ledger's, if it has one
+    entry_id = models.BigIntegerField(null=True, unique=True)  # the ledger's, if it has one
 
     class Meta:
         default_permissions = ("view",)
@@ -89,12 +91,17 @@ class Proposal(models.Model):
         ]
         constraints = [
             models.CheckConstraint(
-                condition=Q(state__in=["open", "rejected"])
+                condition=Q(state__in=["open", "rejected", "expired"])
                 | (Q(decided_by__isnull=False) & ~Q(decided_by=F("proposed_by"))),
                 name="proposal_two_people",
             ),
             models.CheckConstraint(
-                condition=Q(kind="adjustment")
+                condition=Q(state__in=["open", "rejected", "expired"])
+                | Q(decided_at__lt=F("expires_at")),
+                name="proposal_in_time",
+            ),
+            models.CheckConstraint(
+                condition=(Q(kind="adjustment", wallet__isnull=False) & ~Q(amount_micros=0))
                 | Q(kind__in=["funding", "profit", "withdrawal"], amount_micros__gt=0)
                 | Q(kind="unfreeze", amount_micros__isnull=True),
                 name="proposal_amount",

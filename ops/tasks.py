@@ -9,8 +9,9 @@ from django.db.models import Min, Model, Q, QuerySet
 
 from bets.models import Bet
 from ops import disk as room
-from ops import growth, reconciliation
+from ops import growth, proposals, reconciliation
 from ops.archive import process, status
+from ops.audit import gather, retention
 from ops.backup import status as backup_status
 from ops.integrity import daily
 from ops.turns import housekeeping, restoring
@@ -38,9 +39,23 @@ def prune() -> dict[str, int]:
         "ticks": _remove(Tick.objects.filter(at__lt=clock.from_us(_oldest_tick_us(now_us)))),
         "trader_sessions": _remove(TraderSession.objects.filter(ended)),
         "staff_sessions": _remove(Session.objects.filter(expire_date__lt=clock.from_us(now_us))),
+        "audit_entries": retention.prune(),
     }
     logger.info("action=prune %s", " ".join(f"{name}={rows}" for name, rows in removed.items()))
     return removed
+
+
+@shared_task(name="ops.gather_audit")
+def gather_audit() -> int:
+    """How much of what the price feed tells of the breaker is new to the audit log."""
+    return gather.gather()
+
+
+@shared_task(name="ops.carry_out_proposals")
+def carry_out_proposals() -> int:
+    """How many were approved while the writer was away. Those whose time is over are so."""
+    proposals.expire()
+    return proposals.carry_out_approved()
 
 
 @shared_task(name="ops.verify_ledger", bind=True)

@@ -10,6 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from ops import health
 from ops import metrics as platform_metrics
+from ops.staff import admission
 from ops.version import version as running_version
 from taptrading.api import error_body, request_id
 from taptrading.errors import Refusal
@@ -44,9 +45,8 @@ def healthz(request: HttpRequest) -> HttpResponse:
 @require_safe
 def detailed(request: HttpRequest) -> HttpResponse:
     """For staff: the same, and what this process is made of."""
-    user = request.user
-    if not (user.is_authenticated and user.is_staff):
-        refusal = Refusal("forbidden" if user.is_authenticated else "unauthenticated")
+    if not admission.is_admitted(request):
+        refusal = Refusal("forbidden" if request.user.is_authenticated else "unauthenticated")
         body = error_body(refusal, request_id(request))
         return JsonResponse(body, status=refusal.status, headers=_NO_STORE)
     process = {

@@ -67,9 +67,7 @@ async def run(stop: asyncio.Event, on_column_closed: Sequence[OnColumnClosed] = 
     sources = [source(name, receive_clock.now_us) for name in settings.PRICE_SOURCES]
     for name in settings.PRICE_SOURCES:
         counts.expect(name)
-    pipeline = Pipeline(
-        sources, settings.SOURCES_MIN, used=lambda name: counts.messages.labels(name).inc()
-    )
+    pipeline = Pipeline(sources, settings.SOURCES_MIN, used=counts.used)
     async with connect(settings.REDIS_URL) as redis:
         publisher = Publisher(redis, hub.publish)
         control = Sources(redis, receive_clock)

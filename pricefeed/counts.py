@@ -7,11 +7,17 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from pricefeed.board import OPEN, board
-from taptrading import clock
+from taptrading import clock, metrics
 
 ticks = Counter("pricefeed_ticks_total", "Index ticks recorded")
 missed_marks = Counter("pricefeed_missed_marks_total", "Marks without an index price")
 messages = Counter("pricefeed_messages_total", "Events of sources that were used", ["source"])
+used_at = Gauge(
+    "pricefeed_source_used_timestamp",
+    "When a message of the source was last used",
+    ["source"],
+    multiprocess_mode="mostrecent",
+)
 refusals = Counter("pricefeed_refusals_total", "Messages refused", ["source", "reason"])
 reconnects = Counter("pricefeed_reconnects_total", "Connections opened anew", ["source"])
 # An instant, not an age: of a feed that hangs it says how long it has done so.
@@ -54,6 +60,23 @@ def expect(source: str) -> None:
     messages.labels(source)
     refusals.labels(source, "unknown_form")
     reconnects.labels(source)
+
+
+_used_us: dict[str, int] = {}
+
+
+def used(source: str) -> None:
+    """A message of it went into the index."""
+    messages.labels(source).inc()
+    _used_us[source] = clock.now_us()
+
+
+def _flush() -> None:
+    for source, at_us in _used_us.items():
+        used_at.labels(source).set(at_us / clock.US_PER_S)
+
+
+metrics.on_flush(_flush)
 
 
 def refused(source: str, reason: str) -> None:

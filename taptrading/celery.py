@@ -52,6 +52,16 @@ app.conf.beat_schedule = {
         "schedule": 1.0,
         "options": {"expires": 5},
     },
+    "gather audit": {
+        "task": "ops.gather_audit",
+        "schedule": 10.0,
+        "options": {"expires": 10},
+    },
+    "carry out proposals": {
+        "task": "ops.carry_out_proposals",
+        "schedule": 10.0,
+        "options": {"expires": 10},
+    },
     "verify ledger": {
         "task": "ops.verify_ledger",
         "schedule": crontab(hour=2, minute=0),

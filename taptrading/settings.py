@@ -127,6 +127,7 @@ INSTALLED_APPS = [
     "axes",
     "django_otp",
     "django_otp.plugins.otp_totp",
+    "django_otp.plugins.otp_static",
     "wallet",
     "pricefeed",
     "bets",
@@ -144,6 +145,7 @@ MIDDLEWARE = [
     "taptrading.middleware.Staff",
     "taptrading.middleware.SecondFactor",
     "taptrading.middleware.Messages",
+    "ops.staff.acting.Acting",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "axes.middleware.AxesMiddleware",
 ]
@@ -154,7 +156,8 @@ APPEND_SLASH = False
 TEMPLATES: list[dict[str, Any]] = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [BASE_DIR / "taptrading" / "web" / "templates"],
+        # Before those of the admin, some of whose pages are ours.
+        "DIRS": [BASE_DIR / "taptrading" / "web" / "templates", BASE_DIR / "ops" / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -223,6 +226,8 @@ CELERY_TIMEZONE = "UTC"
 # Staff: a password, then a code of a device of their own; five wrong passwords lock out.
 STAFF_TWO_FACTOR: bool = env.bool("STAFF_TWO_FACTOR", not (DEMO or DEBUG))
 STAFF_RECENT_S: int = env.int("STAFF_RECENT_S", 900)
+# A proposal that nobody has approved by then is over.
+PROPOSAL_HOURS: int = env.int("PROPOSAL_HOURS", 24)
 SESSION_COOKIE_AGE: int = env.int("STAFF_SESSION_S", 8 * 3_600)
 AUTHENTICATION_BACKENDS = [
     "axes.backends.AxesStandaloneBackend",

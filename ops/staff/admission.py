@@ -3,7 +3,9 @@
 from typing import Any
 
 from django.conf import settings
+from django.contrib.auth.signals import user_logged_in
 from django.http import HttpRequest
+from django.urls import reverse
 from django_otp import user_has_device
 
 from taptrading import clock
@@ -38,6 +40,11 @@ def has_device(user: Any) -> bool:
     return bool(user._has_device)
 
 
+def next_step(request: HttpRequest) -> str:
+    """The page that someone who has given their password is to see next."""
+    return reverse("admin:verify" if has_device(request.user) else "admin:set_up")
+
+
 def confirm(request: HttpRequest) -> None:
     """They have just shown who they are."""
     request.session[CONFIRMED_AT] = clock.now_s()
@@ -47,3 +54,13 @@ def is_recent(request: HttpRequest) -> bool:
     """Whether they showed who they are shortly before: what is dangerous asks for that."""
     confirmed_s = request.session.get(CONFIRMED_AT, 0)
     return bool(0 <= clock.now_s() - confirmed_s <= settings.STAFF_RECENT_S)
+
+
+def _signed_in(request: HttpRequest, user: Any, **_: Any) -> None:
+    if not needs_two_factor(user):
+        confirm(request)
+
+
+def connect() -> None:
+    """A password shows who somebody is, unless there is more to ask for."""
+    user_logged_in.connect(_signed_in)

@@ -590,9 +590,10 @@ def test_ended_when_the_event_disagrees_then_unmatched_and_still_on_its_way(
 
 
 def test_withdrawals_when_two_end_in_one_batch_then_each_by_its_own_event(
-    writer: InProcessLink, player: Wallet, held: Withdrawal
+    writer: InProcessLink, player: Wallet, held: Withdrawal, now: ManualClock
 ) -> None:
     other_id = done_id(writer.call(withdrawal(player.pk, 3, nonce="cd" * 16)))
+    now.advance(LIMITS.withdrawal_new_address_s)
     other = Withdrawal.objects.get(pk=other_id)
     writer.run([ApproveWithdrawal(held.pk, "x"), ApproveWithdrawal(other_id, "x")])
     reports = [

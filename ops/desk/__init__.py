@@ -1,0 +1,1 @@
+"""Where operators work: what the platform does, what to do about it, and where money went."""
