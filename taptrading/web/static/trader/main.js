@@ -7,6 +7,7 @@ import { Chart } from "./chart.js";
 import { byId, el, say } from "./dom.js";
 import { Feel } from "./feel.js";
 import { clockTime, gain, price, rate, short, shortAddress, usdc } from "./format.js";
+import { Limits } from "./limits.js";
 import { Market } from "./market.js";
 import { announce, banner, toast } from "./notices.js";
 import { attempt, Panels } from "./panels.js";
@@ -35,6 +36,7 @@ class Page {
     this.stream = new Stream(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws/v1`, () => this.#channels());
     this.taps = new Taps({ config, market: this.market, bets: this.bets, stream: this.stream, account: this.account, choices: this.choices, api, chart: this.chart, say: (code, more) => this.#refusal(code, more) });
     this.panels = new Panels({ config, account: this.account, bets: this.bets, choices: this.choices, api, market: this.market });
+    this.limits = new Limits({ account: this.account, api, market: this.market, panels: this.panels });
     this.frames = [];
     this.drawnTaps = [];
     this.latency = null;
@@ -185,6 +187,7 @@ class Page {
     else if (!live) banner(navigator.onLine ? "Reconnecting … Your bets are safe on the server." : "You are offline. Your bets are safe on the server.", "bad");
     else if (breaker === "open") banner(`Betting is paused.${why} Bets already placed are decided by the recorded prices.`, "bad");
     else if (breaker === "degraded") banner(`Prices are slow to arrive.${why}`);
+    else if (this.limits.away) banner(this.limits.away);
     else if (age > STALE_MS && this.market.newest) banner("Waiting for a fresh price.");
     else banner("");
   }

@@ -1,6 +1,7 @@
 // What the codes of the contract mean to somebody who taps.
 
 import { rate, usdc } from "./format.js";
+import { ownLimit } from "./limits.js";
 
 const SENTENCES = {
   offline: "Not connected. Nothing was staked.",
@@ -17,7 +18,6 @@ const SENTENCES = {
   session_key_invalid: "This browser's key has expired or reached its limit. Renew it under Keys.",
   bad_signature: "The signature was not accepted.",
   wallet_frozen: "This wallet is frozen. Please contact support.",
-  player_limit: "You have reached a limit that you set yourself.",
   timestamp_expired: "The tap took too long to arrive. Nothing was staked.",
   timestamp_in_future: "This device's clock confuses the server. Nothing was staked.",
   not_placed: "The bet never arrived. Nothing was staked.",
@@ -36,6 +36,7 @@ export function sentence(code, { bet, detail = {}, room } = {}) {
     const left = Number.isSafeInteger(detail.room_micros) ? detail.room_micros : room;
     return Number.isSafeInteger(left) ? `That cell takes $${usdc(left)} more at most.` : "That cell is full.";
   }
+  if (code === "player_limit") return ownLimit(detail);
   if (code === "insufficient_funds") return "Not enough balance for this stake.";
   if (code === "price_stale" && bet?.betId) return "No price came in time, stake returned.";
   return SENTENCES[code] ?? "The bet was refused. Nothing was staked.";
