@@ -102,11 +102,12 @@ POINTS ?= 500
 crash-points: $(DEV_STAMP)
 	$(VENV)/bin/python -m tests.crash --points $(POINTS) $(if $(SEED),--seed $(SEED))
 
-# Defects planted one by one in the code that moves money: do its tests tell them? Half an hour.
+# Defects planted one by one in the code that moves money, or in the FILES of it alone: do its tests
+# tell them? Half an hour.
 CHILDREN ?= 2
 
 mutants: $(DEV_STAMP)
-	$(VENV)/bin/python -m tests.mutation --children $(CHILDREN)
+	$(VENV)/bin/python -m tests.mutation --children $(CHILDREN) $(if $(FILES),--only $(FILES))
 
 # Deliberate defects, or the NAMES of some: every test named with one has to fail because of it.
 sabotage: $(DEV_STAMP)

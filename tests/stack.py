@@ -15,7 +15,7 @@ import httpx
 from taptrading.clock import write_shared_clock
 
 ROOT = Path(__file__).resolve().parent.parent
-START_S = 60.0
+START_S = 100.0
 
 
 class Stack:

@@ -12,6 +12,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Final
 
 import uvloop
@@ -244,7 +245,14 @@ def _must(holds: bool, what: str) -> None:
         raise Violation(what)
 
 
-async def play(running: stack.Stack, attempts: int, seed: int, *, fault_s: float = 2.0) -> Trial:
+async def play(
+    running: stack.Stack,
+    attempts: int,
+    seed: int,
+    *,
+    fault_s: float = 2.0,
+    say: Callable[[str], None] = lambda line: None,
+) -> Trial:
     """Raises Violation."""
     house = House(running, seed)
     players = await house.open(WALLETS, 1_000)
@@ -252,7 +260,7 @@ async def play(running: stack.Stack, attempts: int, seed: int, *, fault_s: float
     nemesis = Nemesis(house, seed, pause_s=fault_s, stop_s=0)
     over = asyncio.Event()
     async with house.watching():
-        breaking = asyncio.create_task(_break(trial, nemesis, over, fault_s))
+        breaking = asyncio.create_task(_break(trial, nemesis, over, fault_s, say))
         try:
             await asyncio.gather(*(trial.run() for _ in range(CASES_AT_ONCE)))
         finally:
@@ -263,13 +271,20 @@ async def play(running: stack.Stack, attempts: int, seed: int, *, fault_s: float
     return trial
 
 
-async def _break(trial: Trial, nemesis: Nemesis, over: asyncio.Event, fault_s: float) -> None:
+async def _break(
+    trial: Trial,
+    nemesis: Nemesis,
+    over: asyncio.Event,
+    fault_s: float,
+    say: Callable[[str], None],
+) -> None:
     while not over.is_set():
         await asyncio.sleep(trial.rng.uniform(0.3, 1.7) * fault_s)
         fault = trial.rng.choice(FAULTS)
         trial.faults += 1
         trial.flushes += fault[0] == "flush"
         await nemesis.strike(*fault)
+        say(f"{trial.attempts - max(trial.left, 0)} attempts, {trial.faults} faults")
 
 
 _ROWS: Final = {
@@ -310,7 +325,8 @@ def main() -> None:
     with short_folder() as folder, stack.running(folder, **SETTINGS) as running:
         running.clock_rate(2)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            trial = runner.run(play(running, asked.attempts, asked.seed, fault_s=8.0))
+            say = partial(print, flush=True)
+            trial = runner.run(play(running, asked.attempts, asked.seed, fault_s=8.0, say=say))
     print(f"cases: {dict(trial.cases)}; faults: {trial.faults}, of which emptied {trial.flushes}")
     print(f"answers: {dict(trial.answers.most_common())}")
     print(f"each done once; {time.monotonic() - started:.0f} s in all")

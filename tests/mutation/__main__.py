@@ -6,6 +6,7 @@ that it does.
 """
 
 import argparse
+import configparser
 import shutil
 import subprocess
 import sys
@@ -23,11 +24,14 @@ COPY: Final = ROOT / "var" / "mutants"
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
     parser.add_argument("--children", type=int, default=2, help="mutants tried at a time")
+    parser.add_argument("--only", nargs="+", metavar="FILE", help="some of the modules")
     asked = parser.parse_args()
     started = time.monotonic()
-    copy_tree()
+    copy_tree(asked.only)
     found = run_tool(asked.children)
     explained = verdicts.read_explained(HERE / "survivors.toml")
+    if asked.only:
+        explained = {which: why for which, why in explained.items() if which[0] in asked.only}
     verdict = verdicts.judge(found, explained)
     for mutant in verdict.unexplained:
         print(
@@ -40,8 +44,8 @@ def main() -> None:
     sys.exit(not verdict.passed)
 
 
-def copy_tree() -> None:
-    """All files that git knows or would take, as they are now."""
+def copy_tree(only: list[str] | None) -> None:
+    """All files that git knows or would take, as they are now, and what mutmut is to read."""
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     shutil.rmtree(COPY, ignore_errors=True)
@@ -49,7 +53,12 @@ def copy_tree() -> None:
         if (ROOT / name).is_file():
             (COPY / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, COPY / name)
-    shutil.copy(HERE / "mutmut.cfg", COPY / "setup.cfg")
+    settings = configparser.ConfigParser()
+    settings.read(HERE / "mutmut.cfg")
+    if only:
+        settings["mutmut"]["only_mutate"] = "\n".join(["", *only])
+    with (COPY / "setup.cfg").open("w") as file:
+        settings.write(file)
 
 
 def run_tool(children: int) -> list[verdicts.Mutant]:

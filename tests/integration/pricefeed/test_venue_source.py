@@ -178,6 +178,17 @@ async def test_listen_when_garbage_comes_then_counted_and_the_next_price_counts(
     assert heard.prices == [10_000]
 
 
+async def test_listen_when_the_venue_runs_backwards_then_counted_and_never_used() -> None:
+    exchange = Exchange(
+        say(*(book_ticker(u, f"{u}00") for u in (5, 4, 5, 1, 6))),
+    )
+    async with running(exchange), listening(binance.venue(exchange.url)) as heard:
+        await heard.until(lambda: len(heard.prices) == 2)
+    assert heard.prices == [50_000, 60_000]
+    assert heard.refused == {"sequence_regression": 3}
+    assert heard.reconnects == 0
+
+
 @pytest.mark.parametrize("frames", [(), ("rubbish",)])
 async def test_listen_when_the_venue_freezes_then_reconnected(frames: tuple[str, ...]) -> None:
     exchange = Exchange(say(*frames), say(book_ticker(1, "100.00")))
