@@ -261,7 +261,7 @@ class PricingWork:
 
     def _count(self) -> None:
         counts.priced(len(self._confirmed), [row[0] for row in self._rejected])
-        confirmed = (f"{row[-1]} {row[0]}" for row in self._confirmed)
+        confirmed = (f"{row[-1]} {row[0]} {row[1]}" for row in self._confirmed)
         journal.write_each("bets confirmed", "bets", confirmed)
         rejected = (f"{row[-1]} {row[0]}" for row in self._rejected)
         journal.write_each("bets rejected", "bets", rejected)

@@ -181,6 +181,61 @@ def test_prices_when_the_feed_stands_still_then_they_grow_old_and_the_breaker_op
     until(platform, lambda f: f["circuit_breaker_state"] == 0)
 
 
+def health(platform: stack.Stack, path: str = "/healthz") -> tuple[int, dict[str, Any]]:
+    reply = httpx.get(platform.url + path, timeout=10)
+    return reply.status_code, reply.json()
+
+
+def until_health(platform: stack.Stack, well: Callable[[int, dict[str, Any]], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not well(*(found := health(platform))):
+        assert time.monotonic() < deadline, found
+        time.sleep(0.1)
+
+
+def test_health_when_valkey_hangs_then_said_at_once_however_many_ask_and_well_again(
+    platform: stack.Stack, trader: Outsider
+) -> None:
+    until_health(platform, lambda status, _: status == 200)
+    body = trader.bet(trader.lasting_cell())
+    with stopped(platform, "valkey-server"):
+        until_health(platform, lambda _, found: found["checks"]["redis"]["status"] == "down")
+        began = time.monotonic()
+        with ThreadPoolExecutor(40) as pool:  # ten times the threads that answer
+            asked = list(pool.map(lambda _: health(platform), range(120)))
+        # Each waiting for Redis would be two minutes of seconds, shared by few threads.
+        assert time.monotonic() - began < 10
+        assert {status for status, _ in asked} == {503}
+        assert health(platform, "/health/readiness") == (503, {"ready": False})
+        assert health(platform, "/health/liveness") == (200, {"alive": True})
+        assert trader.place(body).status_code == 503
+        assert figures(platform)['dependency_up{dependency="redis"}'] == 0
+    until_health(platform, lambda status, _: status == 200)
+    assert health(platform, "/health/readiness") == (200, {"ready": True})
+
+
+def test_health_when_the_feed_hangs_then_the_price_feed_is_down_and_the_process_is_ready(
+    platform: stack.Stack,
+) -> None:
+    with stopped(platform, "run_pricefeed"):
+        until_health(platform, lambda _, found: found["checks"]["price_feed"]["status"] == "down")
+        status, found = health(platform)
+        assert (status, found["checks"]["circuit_breaker"]) == (503, {"status": "open"})
+        assert found["checks"]["price_feed"]["stale_for_ms"] > 10_000
+        assert health(platform, "/health/readiness")[0] == 200
+    until_health(platform, lambda status, found: (status, found["status"]) == (200, "ok"))
+
+
+def test_health_when_the_writer_hangs_then_it_is_down_and_the_process_not_ready(
+    platform: stack.Stack,
+) -> None:
+    with stopped(platform, "run_writer"):
+        until_health(platform, lambda _, found: found["checks"]["writer"]["status"] == "down")
+        assert health(platform, "/health/readiness") == (503, {"ready": False})
+        assert health(platform, "/health") == (200, {"status": "ok"})
+    until_health(platform, lambda status, _: status == 200)
+
+
 def test_queue_when_the_writer_is_stuck_then_it_fills_and_turns_bets_away(
     platform: stack.Stack, trader: Outsider
 ) -> None:

@@ -4,7 +4,8 @@ import json
 import os
 import subprocess
 import sys
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,30 @@ def test_daily_check_when_an_entry_was_changed_then_the_metric_says_which_check(
     assert any(record.levelname == "CRITICAL" for record in caplog.records)
     assert tasks.verify_ledger() is True
     assert gauge("ledger_findings", check="seals") == 0
+
+
+def test_daily_check_when_a_balance_is_skewed_by_hand_then_what_ledger_drift_looks_at_says_so(
+    checked: None, folder: Path
+) -> None:
+    """Balances have no trigger: whoever has a SQL shell could raise their own."""
+    with skewed(folder, 1):
+        assert tasks.verify_ledger() is False
+        assert (gauge("ledger_findings", check="balances_match_entries") or 0) >= 1
+    assert tasks.verify_ledger() is True
+    assert gauge("ledger_findings", check="balances_match_entries") == 0
+
+
+@contextmanager
+def skewed(folder: Path, micros: int) -> Iterator[None]:
+    for by_micros in (micros, -micros):
+        with closing(sqlite3.connect(folder / history.DATABASE)) as database, database:
+            database.execute(
+                "UPDATE wallet_wallet SET balance_micros = balance_micros + ? WHERE id ="
+                " (SELECT max(id) FROM wallet_wallet WHERE kind = 'player')",
+                [by_micros],
+            )
+        if by_micros == micros:
+            yield
 
 
 def test_daily_check_when_one_runs_already_then_no_second_one(checked: None) -> None:
