@@ -18,6 +18,9 @@ DEV_STAMP := $(VENV)/.dev-$(call hash_of,requirements/dev.txt requirements/run.t
 WEB := taptrading/web
 BUNDLE := $(if $(wildcard $(WEB)/package.json),$(WEB)/static/trader/vendor.js)
 
+# The C code of bet entry, compiled; where that cannot be, bets are read in Python.
+NATIVE := taptrading/native/_fast.so
+
 # Figures of benchmarks are kept here. SCALE is ci (seconds), normal or long (as the budget says).
 FIGURES := var/bench
 SCALE ?= normal
@@ -25,7 +28,7 @@ SCALE ?= normal
 .PHONY: run test lint pytest bench bench-ratios simulate bank exactly-once crash-points mutants sabotage clean
 .DELETE_ON_ERROR:
 
-run: $(RUN_STAMP) $(BUNDLE)
+run: $(RUN_STAMP) $(BUNDLE) $(NATIVE)
 	@exec $(VENV)/bin/python manage.py runplatform --stop-with-parent
 
 test: lint pytest
@@ -53,7 +56,7 @@ comma := ,
 space := $(subst ,, )
 
 # The browser's tests run by themselves: its driver keeps an event loop that asyncio's tests mind.
-pytest: $(DEV_STAMP) $(BUNDLE)
+pytest: $(DEV_STAMP) $(BUNDLE) $(NATIVE)
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --cov --cov-branch --cov-report= \
 		--ignore=tests/browser
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile tests/browser
@@ -62,17 +65,17 @@ pytest: $(DEV_STAMP) $(BUNDLE)
 	@echo "Of everything, in percent:"
 	$(VENV)/bin/python -m coverage report --format=total --fail-under=$(ALL_COVERED)
 
-bench: $(DEV_STAMP)
+bench: $(DEV_STAMP) $(NATIVE)
 	@mkdir -p $(FIGURES)
 	$(VENV)/bin/python -m tests.benchmarks --scale $(SCALE) --json $(FIGURES)/bench.json
 
 # The rows whose ratios (to the plain peer, to the machine's own limits) tell a regression.
-bench-ratios: $(DEV_STAMP)
+bench-ratios: $(DEV_STAMP) $(NATIVE)
 	@mkdir -p $(FIGURES)
 	$(VENV)/bin/python -m tests.benchmarks bets peer writer entry http \
 		--scale ci --json $(FIGURES)/ratios.json
 
-bench-%: $(DEV_STAMP)
+bench-%: $(DEV_STAMP) $(NATIVE)
 	@mkdir -p $(FIGURES)
 	$(VENV)/bin/python -m tests.benchmarks $* --scale $(SCALE) --json $(FIGURES)/$*.json
 
@@ -114,7 +117,7 @@ sabotage: $(DEV_STAMP)
 	$(VENV)/bin/python -m tests.sabotage $(NAMES)
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage* htmlcov
+	rm -rf $(VENV) $(NATIVE) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage* htmlcov
 
 ifneq ($(BUNDLE),)
 $(BUNDLE): $(WEB)/package-lock.json $(WEB)/vendor/ethereum.js | $(RUN_STAMP)
@@ -124,6 +127,9 @@ $(BUNDLE): $(WEB)/package-lock.json $(WEB)/vendor/ethereum.js | $(RUN_STAMP)
 		&& npm ci --silent --no-audit --no-fund && npm run --silent build -- --log-level=warning
 	@touch $@
 endif
+
+$(NATIVE): taptrading/native/fast.c taptrading/native/build.py | $(RUN_STAMP)
+	@$(VENV)/bin/python taptrading/native/build.py
 
 # An environment that is broken (its Python gone, say) or of another Python is made anew.
 ifneq ($(shell $(is_whole) && echo whole),whole)

@@ -12,7 +12,7 @@ from django.conf import settings
 
 from bets import counts
 from bets.acceptance import accepted_body, accepted_json
-from bets.entry import BetRequest, Entry, Recovered, outcome_of, parse
+from bets.entry import BetRequest, Entry, Signed, outcome_of, parse
 from bets.placing import PlaceBet, PlaceOutcome
 from bets.quotes import quotes
 from pricefeed.board import board
@@ -79,10 +79,10 @@ async def _place(body: bytes, verdict: Verdict, request_id: str, address: str) -
 
 def place_directly(request: Direct) -> None:
     """`app` for POST bets where the server has a way past ASGI: the same answers."""
-    waiter = _Waiter(request, http.id_among(request.headers))
+    waiter = _Waiter(request, http.id_of(request.inbound_id))
     try:
         judged = waiter.judge()
-        if isinstance(judged, Recovered):
+        if isinstance(judged, Signed):
             request.later(waiter.look_up(judged))
         else:
             waiter.send(judged)
@@ -100,18 +100,18 @@ class _Waiter:
         self._request_id = request_id
         self._verdict = addresses.take(request.address, clock.now_us())
 
-    def judge(self) -> PlaceBet | Refusal | Recovered:
+    def judge(self) -> PlaceBet | Refusal | Signed:
         if not self._verdict.allowed:
             retry_after_ms = self._verdict.retry_after_s * 1_000
             return Refusal("rate_limited", {"retry_after_ms": retry_after_ms})
-        if len(self._request.body) > LIMITS.body_bytes:
+        body = self._request.body
+        if len(body) > LIMITS.body_bytes:
             return Refusal("too_large", {"limit_bytes": LIMITS.body_bytes})
-        request = parse(bytes(self._request.body))
-        return request if isinstance(request, Refusal) else entry.judge_from_memory(request)
+        return entry.judge_body(bytes(body))
 
-    async def look_up(self, recovered: Recovered) -> None:
+    async def look_up(self, signed: Signed) -> None:
         try:
-            self.send(await entry.judge_from_database(recovered))
+            self.send(await entry.judge_from_database(signed))
         except Exception as error:
             self.fail(error)
 
@@ -211,8 +211,8 @@ def _split(body: bytes) -> list[bytes]:
 
 
 async def _judge(body: bytes) -> PlaceBet | Refusal:
-    request = parse(body)
-    return request if isinstance(request, Refusal) else await entry.judge(request)
+    judged = entry.judge_body(body)
+    return await entry.judge_from_database(judged) if isinstance(judged, Signed) else judged
 
 
 async def place_from_socket(body: dict[str, Any], address: str) -> tuple[bool, dict[str, Any]]:

@@ -59,24 +59,27 @@ def parse(body: bytes) -> BetRequest | Refusal:
 
 
 class Signed(NamedTuple):
-    """A request of the right form: addresses in lower case, the signature as bytes."""
+    """A request of the right form for this chain: addresses in lower case, the nonce as 32 digits,
+    and who signed it; None if nobody did. The compiled way makes the same in this order."""
 
-    request: BetRequest
     wallet: str
-    cell: Cell
+    column_start: int
+    low_cents: int
+    high_cents: int
+    stake_micros: int
+    min_rate_bps: int
+    nonce: str
+    timestamp: int
     signature: bytes
-
-
-class Recovered(NamedTuple):
-    """A signed request, the text it signs and who signed that; None if nobody did."""
-
-    signed: Signed
-    text: bytes
     signer: str | None
-    dry_run: bool
+
+    @property
+    def cell(self) -> Cell:
+        return Cell(self.column_start, self.low_cents, self.high_cents)
 
 
 def check_form(request: BetRequest) -> Signed | Refusal:
+    """The request without its signer."""
     wallet = signing.parse_address(request.wallet)
     cell = grid.parse_cell_id(request.cell_id)
     signature = signing.parse_signature(request.signature)
@@ -91,7 +94,16 @@ def check_form(request: BetRequest) -> Signed | Refusal:
     for name in ("stake_micros", "min_rate_bps", "timestamp", "chain_id"):
         if not 0 <= getattr(request, name) <= MAX_INT:
             return _invalid(name, "an integer from 0 to 2^63 - 1")
-    return Signed(request, wallet, cell, signature)
+    return Signed(
+        wallet,
+        *cell,
+        request.stake_micros,
+        request.min_rate_bps,
+        request.nonce.replace("-", ""),
+        request.timestamp,
+        signature,
+        None,
+    )
 
 
 def _invalid(field: str, expected: str) -> Refusal:
@@ -110,6 +122,7 @@ class Entry:
         self._reader = FactsReader(directory)
         self._domain = domain
         self._chain_id = chain_id
+        self._read_compiled = signing.bet_reader(Signed, domain, chain_id)
 
     async def place(self, request: BetRequest, *, dry_run: bool = False) -> PlaceOutcome | Refusal:
         """What became of the bet. A refusal without an outcome never reached the writer."""
@@ -132,11 +145,21 @@ class Entry:
     async def judge(self, request: BetRequest, *, dry_run: bool = False) -> PlaceBet | Refusal:
         """What this process has against the bet, or the command to place it."""
         judged = self.judge_from_memory(request, dry_run=dry_run)
-        return await self.judge_from_database(judged) if isinstance(judged, Recovered) else judged
+        if isinstance(judged, Signed):
+            return await self.judge_from_database(judged, dry_run=dry_run)
+        return judged
+
+    def judge_body(self, body: bytes) -> PlaceBet | Refusal | Signed:
+        """`judge_from_memory` of a body as it came, the compiled way where that knows it."""
+        signed = self._read_compiled(body)
+        if signed is not None:
+            return self._judge_known(signed, False)
+        request = parse(body)
+        return request if isinstance(request, Refusal) else self.judge_from_memory(request)
 
     def judge_from_memory(
         self, request: BetRequest, *, dry_run: bool = False
-    ) -> PlaceBet | Refusal | Recovered:
+    ) -> PlaceBet | Refusal | Signed:
         """`judge` where memory explains the signer. Where it does not, `judge_from_database`
         takes what comes back: the wallet is new here, or a key that was authorised a moment ago
         was not heard of yet."""
@@ -145,25 +168,30 @@ class Entry:
             return signed
         if request.chain_id != self._chain_id:
             return Refusal("wrong_chain", {"chain_id": self._chain_id})
-        recovered = self._recover(signed, dry_run)
-        signer, wallet = recovered.signer, signed.wallet
+        return self._judge_known(self._recover(signed), dry_run)
+
+    def _judge_known(self, signed: Signed, dry_run: bool) -> PlaceBet | Refusal | Signed:
+        signer, wallet = signed.signer, signed.wallet
         facts = self._directory.find(wallet)
         if facts is not None and (signer is None or signer == wallet or signer in facts.keys):
-            return self._judge(recovered, facts)
-        return recovered
+            return self._judge(signed, facts, dry_run)
+        return signed
 
-    async def judge_from_database(self, recovered: Recovered) -> PlaceBet | Refusal:
+    async def judge_from_database(
+        self, signed: Signed, *, dry_run: bool = False
+    ) -> PlaceBet | Refusal:
         try:
-            facts = await self._reader.read(recovered.signed.wallet)
+            facts = await self._reader.read(signed.wallet)
         except (DatabaseError, DependencyError):
             return _unavailable("database")
-        return self._judge(recovered, facts)
+        return self._judge(signed, facts, dry_run)
 
-    def _judge(self, recovered: Recovered, facts: WalletFacts | None) -> PlaceBet | Refusal:
-        signed, signer = recovered.signed, recovered.signer
+    def _judge(
+        self, signed: Signed, facts: WalletFacts | None, dry_run: bool
+    ) -> PlaceBet | Refusal:
         now_us = clock.now_us()
         refusal = (
-            self._against_signer(recovered, facts, now_us)
+            self._against_signer(signed, facts, now_us)
             or (None if link.current().connected else _no_writer())
             or (None if self._quotes.knows_exposure else _unavailable("exposure"))
             or self._against_price(now_us)
@@ -171,52 +199,57 @@ class Entry:
         if refusal is not None:
             return refusal
         assert facts is not None
-        request = signed.request
+        signer = signed.signer
         return PlaceBet(
             wallet_id=facts.id,
             key_id=0 if signer == signed.wallet else facts.keys[str(signer)].id,
-            column_start=signed.cell.column_start,
-            low_cents=signed.cell.low_cents,
-            high_cents=signed.cell.high_cents,
-            stake_micros=request.stake_micros,
-            min_rate_bps=request.min_rate_bps,
-            nonce=request.nonce.replace("-", ""),
-            timestamp=request.timestamp,
+            column_start=signed.column_start,
+            low_cents=signed.low_cents,
+            high_cents=signed.high_cents,
+            stake_micros=signed.stake_micros,
+            min_rate_bps=signed.min_rate_bps,
+            nonce=signed.nonce,
+            timestamp=signed.timestamp,
             signature=signed.signature,
             verdict=self._against_cell(signed, now_us),
-            dry_run=recovered.dry_run,
+            dry_run=dry_run,
         )
 
-    def _recover(self, signed: Signed, dry_run: bool) -> Recovered:
-        request = signed.request
-        text = signing.bet_text(
+    def _recover(self, signed: Signed) -> Signed:
+        signer = signing.recover_text(self._text(signed), signed.signature)
+        return signed._replace(signer=signer)
+
+    def _text(self, signed: Signed) -> bytes:
+        """What it signs. Ids of cells and nonces have one spelling, so it is the request's own."""
+        return signing.bet_text(
             self._domain,
             self._chain_id,
             signed.wallet,
-            request.cell_id,
-            request.stake_micros,
-            request.min_rate_bps,
-            request.nonce,
-            request.timestamp,
+            grid.cell_id(signed.cell),
+            signed.stake_micros,
+            signed.min_rate_bps,
+            hyphenated(signed.nonce),
+            signed.timestamp,
         )
-        return Recovered(signed, text, signing.recover_text(text, signed.signature), dry_run)
 
     def _against_signer(
-        self, recovered: Recovered, facts: WalletFacts | None, now_us: int
+        self, signed: Signed, facts: WalletFacts | None, now_us: int
     ) -> Refusal | None:
-        signed, signer = recovered.signed, recovered.signer
-        key = facts.keys.get(signer) if facts and signer else None
-        if signer != signed.wallet and key is None:
-            return self._bad_signature(recovered, now_us)
-        late = signing.check_timestamp(signed.request.timestamp, now_us)
+        signer = signed.signer
+        key = None
+        if signer != signed.wallet:
+            key = facts.keys.get(signer) if facts and signer else None
+            if key is None:
+                return self._bad_signature(signed, now_us)
+        late = signing.check_timestamp(signed.timestamp, now_us)
         if late is not None:
             return Refusal(late, {"skew_ms": _skew_ms(signed, now_us)})
         if facts is None:
             return Refusal("unknown_wallet")
-        if signer != signed.wallet and key is not None:
-            stake = signed.request.stake_micros
-            if key.revoked or key.expires_at_us <= now_us or stake > key.max_stake_micros:
-                return Refusal("session_key_invalid")
+        if key is not None and (
+            key.revoked or key.expires_at_us <= now_us or signed.stake_micros > key.max_stake_micros
+        ):
+            return Refusal("session_key_invalid")
         return Refusal("wallet_frozen") if facts.frozen else None
 
     def _against_price(self, now_us: int) -> Refusal | None:
@@ -224,29 +257,29 @@ class Entry:
         refusal = self._board.refusal(now_us // clock.US_PER_MS)
         return _unavailable("redis") if refusal is not None and hub.is_down() else refusal
 
-    def _bad_signature(self, recovered: Recovered, now_us: int) -> Refusal:
+    def _bad_signature(self, signed: Signed, now_us: int) -> Refusal:
         detail: dict[str, Any] = {
-            "signed_text": recovered.text.decode(),
-            "recovered": recovered.signer,
-            "expected": recovered.signed.wallet,
-            "skew_ms": _skew_ms(recovered.signed, now_us),
+            "signed_text": self._text(signed).decode(),
+            "recovered": signed.signer,
+            "expected": signed.wallet,
+            "skew_ms": _skew_ms(signed, now_us),
         }
         return Refusal("bad_signature", detail)
 
     def _against_cell(self, signed: Signed, now_us: int) -> Refusal | None:
         """What stands against cell, stake or rate; the writer speaks it after the nonce."""
-        cell, request = signed.cell, signed.request
+        cell, stake_micros = signed.cell, signed.stake_micros
         if not self._quotes.is_on_grid(cell, now_us):
             return Refusal("cell_off_grid")
         if grid.is_locked(cell.column_start, now_us):
             return Refusal("cell_locked")
-        if request.stake_micros not in _PRESETS:
+        if stake_micros not in _PRESETS:
             return Refusal("stake_not_allowed", {"presets_micros": list(PRESETS_MICROS)})
         rate_bps = self._quotes.rate_bps(cell)
-        if rate_bps == 0 or rate_bps < request.min_rate_bps:
+        if rate_bps == 0 or rate_bps < signed.min_rate_bps:
             return Refusal("rate_moved", {"rate_bps": rate_bps or None})
         room = self._quotes.room_micros(cell, rate_bps)
-        if room < request.stake_micros:
+        if room < stake_micros:
             return Refusal("limit_reached", {"room_micros": room})
         return None
 
@@ -270,4 +303,4 @@ def _unavailable(what: str) -> Refusal:
 
 def _skew_ms(signed: Signed, now_us: int) -> int:
     """How far the request's time lies behind the server's."""
-    return now_us // clock.US_PER_MS - signed.request.timestamp * 1_000
+    return now_us // clock.US_PER_MS - signed.timestamp * 1_000

@@ -45,15 +45,18 @@ def liability_room_micros(
     limits: Limits = LIMITS,
 ) -> int:
     """The largest payout that one more bet on the cell may promise; never below 0."""
-    of_bet, of_cell, of_column, of_all = liability_shares(house_balance_micros, limits)
+    shares = liability_shares(house_balance_micros, limits)
+    return _room_micros(
+        shares, cell_liability_micros, column_liability_micros, open_liability_micros
+    )
+
+
+def _room_micros(
+    shares: tuple[int, int, int, int], cell_micros: int, column_micros: int, open_micros: int
+) -> int:
+    of_bet, of_cell, of_column, of_all = shares
     return max(
-        0,
-        min(
-            of_bet,
-            of_cell - cell_liability_micros,
-            of_column - column_liability_micros,
-            of_all - open_liability_micros,
-        ),
+        0, min(of_bet, of_cell - cell_micros, of_column - column_micros, of_all - open_micros)
     )
 
 
@@ -70,7 +73,7 @@ class Exposure:
 
     def __init__(self, state: ExposureState, limits: Limits = LIMITS) -> None:
         self.house_balance_micros = state.house_balance_micros
-        self._limits = limits
+        self._shares = liability_shares(state.house_balance_micros, limits)
         self._cells: dict[tuple[int, int], int] = {}
         self._columns: dict[int, int] = {}
         self._open_micros = 0
@@ -81,10 +84,9 @@ class Exposure:
             self._open_micros += liability_micros
 
     def payout_room_micros(self, column_start: int, low_cents: int) -> int:
-        return liability_room_micros(
-            self.house_balance_micros,
+        return _room_micros(
+            self._shares,
             self._cells.get((column_start, low_cents), 0),
             self._columns.get(column_start, 0),
             self._open_micros,
-            self._limits,
         )

@@ -21,6 +21,7 @@ CLOSED: Final = "closed"
 DEGRADED: Final = "degraded"
 OPEN: Final = "open"
 _BADNESS: Final = (CLOSED, DEGRADED, OPEN)
+_GOOD_MS: Final = min(LIMITS.quote_age_ms, LIMITS.breaker_open_ms)
 
 
 class TickRecord(msgspec.Struct, array_like=True, frozen=True):
@@ -119,6 +120,13 @@ class Board:
 
     def refusal(self, now_ms: int) -> Refusal | None:
         """Why no bet can be taken at this instant, in order of precedence, or None."""
+        tick = self.tick
+        if (
+            tick is not None
+            and self.published != OPEN
+            and tick.at_ms <= now_ms <= tick.at_ms + _GOOD_MS
+        ):
+            return None  # as nearly always, and asked for every bet
         age_ms = self.age_ms(now_ms)
         if self.breaker(now_ms) == OPEN:
             return Refusal("breaker_open", {"reason": self._reason(now_ms), "age_ms": age_ms})

@@ -21,7 +21,7 @@ import taptrading.celery  # noqa: E402, F401  # shared tasks find their app
 from bets import endpoint, reads  # noqa: E402
 from bets.live import live  # noqa: E402
 from bets.own_reads import own_reads  # noqa: E402
-from taptrading import collector, http, logs, vitals  # noqa: E402
+from taptrading import collector, http, logs, native, vitals  # noqa: E402
 from taptrading.direct import HANDLERS  # noqa: E402
 from taptrading.django_threads import ThreadedDjango  # noqa: E402
 from taptrading.errors import Refusal  # noqa: E402
@@ -149,6 +149,7 @@ async def _start() -> None:
     global _pulse
     link.start()
     await live.start()
+    logger.info("bets are read %s", "in Python" if native.fast is None else "by compiled code")
     _pulse = asyncio.create_task(vitals.pulse("web"), name="pulse")
     collector.spare()
     if threading.current_thread() is threading.main_thread():

@@ -1,9 +1,10 @@
 """uvicorn's HTTP protocol with a way past ASGI for the requests that come by the thousand.
 
 A POST to a path of `HANDLERS` goes to its handler as soon as its body is there: no scope, no
-task, no events, and the reply is one write. Whatever is not plain (an upgrade, `Expect`, a request
-behind one that waits for its answer, a client that does not read) goes uvicorn's own way, to the
-ASGI application, which has to answer the same.
+task, no events, and the reply is one write. One that comes in one piece, as nearly all do, is read
+by the compiled code where there is any, without httptools and its callbacks. Whatever is not plain
+(an upgrade, `Expect`, a request behind one that waits for its answer, a client that does not read)
+goes uvicorn's own way, to the ASGI application, which has to answer the same.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from taptrading import metrics
+from taptrading import metrics, native
 from taptrading.limits import LIMITS
 
 
@@ -26,20 +27,25 @@ class Direct:
     """
 
     __slots__ = (
-        *("address", "answers", "body", "disconnected", "headers", "keep_alive"),
+        *("address", "answers", "body", "disconnected", "inbound_id", "keep_alive"),
         *("message_event", "more_body", "protocol", "response_complete", "started"),
     )
 
     def __init__(
-        self, protocol: "DirectProtocol", keep_alive: bool, answers: metrics.Answers
+        self,
+        protocol: "DirectProtocol",
+        keep_alive: bool,
+        answers: metrics.Answers,
+        inbound_id: bytes,
+        body: bytes | bytearray,
     ) -> None:
         self.started = perf_counter()
         self.answers = answers
         self.protocol = protocol
-        self.headers = protocol.headers
+        self.inbound_id = inbound_id
         self.address = protocol.client[0] if protocol.client else "unknown"
         self.keep_alive = keep_alive
-        self.body = bytearray()
+        self.body = body
         self.more_body = True
         self.message_event = _NOBODY
         self.disconnected = False
@@ -48,17 +54,17 @@ class Direct:
     def reply(self, status: int, head: bytes, body: bytes) -> None:
         """`head` is whole header lines, each with its end, but for the length of the body."""
         protocol = self.protocol
-        if self.disconnected or self.response_complete or protocol.transport.is_closing():
+        transport = protocol.transport
+        if self.disconnected or self.response_complete or transport.is_closing():
             return
         self.response_complete = True
-        always = b"".join([b"%b: %b\r\n" % pair for pair in protocol.server_state.default_headers])
         close = b"" if self.keep_alive else b"connection: close\r\n"
-        protocol.transport.write(
+        transport.write(
             b"%b%b%b%bcontent-length: %d\r\n\r\n%b"
-            % (STATUS_LINE[status], always, head, close, len(body), body)
+            % (STATUS_LINE[status], protocol.always(), head, close, len(body), body)
         )
         if not self.keep_alive:
-            protocol.transport.close()
+            transport.close()
         protocol.on_response_complete()
         self.answers.add(status, perf_counter() - self.started)
 
@@ -69,6 +75,25 @@ class Direct:
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
+
+_Lines = list[tuple[bytes, bytes]]
+
+
+class _Always:
+    """The header lines of all replies, made when the server changes them: once a second."""
+
+    def __init__(self) -> None:
+        self._headers: _Lines = []
+        self._lines = b""
+
+    def lines(self, headers: _Lines) -> bytes:
+        if headers is not self._headers:
+            self._headers = headers
+            self._lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+        return self._lines
+
+
+_always: Final = _Always()
 
 Handler = Callable[[Direct], None]
 HANDLERS: Final[dict[bytes, Handler]] = {}
@@ -83,8 +108,45 @@ def _answers_of(path: bytes) -> metrics.Answers:
 _NOBODY: Final = asyncio.Event()
 
 
+# The compiled way from what came to path, X-Request-ID and body; None unless it is a whole request.
+_read_whole: Callable[[bytes], tuple[bytes, bytes, bytes] | None] | None
+_read_whole = None if native.fast is None else native.fast.read_request
+
+
 class DirectProtocol(HttpToolsProtocol):
     """A handler gets whole requests, or such as have grown above `LIMITS.body_bytes`."""
+
+    _is_mid_request = False  # httptools has begun to read one
+
+    def data_received(self, data: bytes) -> None:
+        whole = None if _read_whole is None or not self._is_idle() else _read_whole(data)
+        handler = None if whole is None else HANDLERS.get(whole[0])
+        if whole is None or handler is None:
+            super().data_received(data)
+            return
+        self._unset_keepalive_if_required()
+        path, inbound_id, body = whole
+        request = Direct(self, True, _answers_of(path), inbound_id, body)
+        request.more_body = False
+        self.cycle = request  # type: ignore[assignment]
+        handler(request)
+
+    def _is_idle(self) -> bool:
+        """Nothing of a request was read, and all that were are answered."""
+        return (
+            not self._is_mid_request
+            and (self.cycle is None or self.cycle.response_complete)
+            and not self.flow.write_paused
+            and not self.config.proxy_headers
+            and not self.transport.is_closing()
+        )
+
+    def always(self) -> bytes:
+        return _always.lines(self.server_state.default_headers)
+
+    def on_message_begin(self) -> None:
+        self._is_mid_request = True
+        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         self._unset_keepalive_if_required()  # armed, if one in the same packet is answered already
@@ -95,7 +157,10 @@ class DirectProtocol(HttpToolsProtocol):
         self._handler = handler
         http_version = self.parser.get_http_version()
         keep_alive = http_version != "1.0" and self.parser.should_keep_alive()
-        self.cycle = Direct(self, keep_alive, _answers_of(self.url))  # type: ignore[assignment]
+        inbound_id = next((value for name, value in self.headers if name == b"x-request-id"), b"")
+        self.cycle = Direct(  # type: ignore[assignment]
+            self, keep_alive, _answers_of(self.url), inbound_id, bytearray()
+        )
 
     def _is_plain(self) -> bool:
         return (
@@ -115,6 +180,7 @@ class DirectProtocol(HttpToolsProtocol):
             self._handle(cycle)
 
     def on_message_complete(self) -> None:
+        self._is_mid_request = False
         super().on_message_complete()
         cycle: Any = self.cycle
         if type(cycle) is Direct:

@@ -29,15 +29,20 @@ encode: Final = msgspec.json.Encoder().encode
 
 
 def request_id(scope: Scope) -> str:
-    return id_among(scope["headers"])
+    return id_of(inbound_id(scope["headers"]))
 
 
-def id_among(headers: Headers) -> str:
-    """The client's own id if it is a sane one, else a fresh one."""
+def inbound_id(headers: Headers) -> bytes:
+    """The client's own, as it came; empty without one."""
     for name, value in headers:
         if name == b"x-request-id":
-            return new_request_id(value.decode("latin-1"))
-    return new_request_id()
+            return value
+    return b""
+
+
+def id_of(inbound: bytes) -> str:
+    """The client's own id if it is a sane one, else a fresh one."""
+    return new_request_id(inbound.decode("latin-1"))
 
 
 def client_address(scope: Scope) -> str:

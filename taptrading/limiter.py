@@ -37,13 +37,15 @@ class TokenBuckets:
             raise ValueError("a bucket holds at least one token and fills in some time")
         self._burst = burst
         self._period_us = period_us
+        self._burst_us = burst * period_us
         self._keys_max = keys_max
         self._full_at_us: OrderedDict[str, int] = OrderedDict()
 
     def take(self, key: str, now_us: int) -> Verdict:
         """Take one token, if there is one."""
-        full_at_us = max(self._full_at_us.get(key, 0), now_us) + self._period_us
-        over_us = full_at_us - now_us - self._burst * self._period_us
+        full_at_us = self._full_at_us.get(key, 0)
+        full_at_us = (full_at_us if full_at_us > now_us else now_us) + self._period_us
+        over_us = full_at_us - now_us - self._burst_us
         allowed = over_us <= 0
         if not allowed:
             full_at_us -= self._period_us
@@ -52,10 +54,11 @@ class TokenBuckets:
         if len(self._full_at_us) > self._keys_max:
             self._full_at_us.popitem(last=False)
         missing_us = full_at_us - now_us
+        remaining = self._burst - -(-missing_us // self._period_us)
         return Verdict(
             allowed,
             self._burst,
-            max(self._burst - -(-missing_us // self._period_us), 0),
+            remaining if remaining > 0 else 0,
             -(-missing_us // US_PER_S),
             0 if allowed else -(-over_us // US_PER_S),
         )

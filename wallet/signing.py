@@ -6,15 +6,19 @@ the domain and the chain are handed in. Whether a signer may do a thing is decid
 
 import re
 import threading
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
 from coincurve._libsecp256k1 import ffi, lib
 from coincurve.context import GLOBAL_CONTEXT
 from sha3 import keccak_256
 
+from taptrading import native
 from taptrading.clock import US_PER_S, iso_ms
 from taptrading.errors import Broken, Refusal
 from taptrading.limits import LIMITS
+
+T = TypeVar("T")
 
 SIGNATURE_BYTES: Final = 65
 ADDRESS_BYTES: Final = 20
@@ -143,6 +147,31 @@ def recover(hash32: bytes, signature: bytes) -> str | None:
 def recover_text(text: bytes, signature: bytes) -> str | None:
     """The lower-case address that personal-signed `text`, or None."""
     return recover(eip191_hash(text), signature)
+
+
+def bet_reader(form: type[T], domain: str, chain_id: int) -> Callable[[bytes], T | None]:
+    """The compiled way from the body of a bet to its fields and signer (taptrading/native); None
+    for a body that is not plain, of another chain, or signed by nobody. Without compiled code it
+    knows none."""
+    if native.fast is None:
+        return lambda body: None
+    text = bet_text(domain, chain_id, "<wallet>", "", 0, 0, "", 0)
+    functions = ("recoverable_signature_parse_compact", "recover")
+    reader = native.fast.BetReader(
+        form,
+        text[: text.index(b"<wallet>\n")],
+        text[text.rindex(b"\nChain: ") :],
+        chain_id,
+        _address(_context),
+        *(_address(ffi.addressof(lib, f"secp256k1_ecdsa_{name}")) for name in functions),
+        _address(ffi.addressof(lib, "secp256k1_ec_pubkey_serialize")),
+    )
+    read: Callable[[bytes], T | None] = reader.read
+    return read
+
+
+def _address(pointer: Any) -> int:
+    return int(ffi.cast("uintptr_t", pointer))
 
 
 def _parse_hex(text: str, size: int) -> bytes | None:

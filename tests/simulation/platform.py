@@ -11,7 +11,7 @@ from django.db import DatabaseError
 
 from bets import tasks as bets_tasks
 from bets.acceptance import accepted_json
-from bets.entry import BetRequest, Entry, Recovered, outcome_of
+from bets.entry import BetRequest, Entry, Signed, outcome_of
 from bets.handlers import game_handlers
 from bets.liabilities import current_exposure, promised_micros
 from bets.placing import PlaceBet, PlaceOutcome
@@ -225,19 +225,19 @@ class EntryProcess(Process):
         """`reply` is told the body of a 202, or a Refusal."""
         self.quotes.refresh(self.board.tick)
         judged = self.entry.judge_from_memory(request, dry_run=dry_run)
-        if isinstance(judged, Recovered):
-            self._send(self._judge_from_database(judged), reply)
+        if isinstance(judged, Signed):
+            self._send(self._judge_from_database(judged, dry_run), reply)
         else:
             self._send(judged, reply)
 
-    def _judge_from_database(self, judged: Recovered) -> PlaceBet | Refusal:
-        address = judged.signed.wallet
+    def _judge_from_database(self, judged: Signed, dry_run: bool) -> PlaceBet | Refusal:
+        address = judged.wallet
         try:
             facts = read_facts([address]).get(address)
         except DatabaseError:
             return Refusal("dependency_unavailable", {"what": "database"})
         self.directory.remember(facts, self.directory.generation)
-        return self.entry._judge(judged, facts)
+        return self.entry._judge(judged, facts, dry_run)
 
     def _send(self, command: PlaceBet | Refusal, reply: Told) -> None:
         if isinstance(command, Refusal):

@@ -19,11 +19,12 @@ from bets.exposure import ExposureState
 from bets.models import Bet
 from bets.quotes import Quotes
 from pricefeed.board import Board, FeedState
-from taptrading import clock
+from taptrading import clock, direct, native
 from taptrading.direct import HANDLERS
 from taptrading.errors import CODES, DependencyError, OutcomeUnknown
 from taptrading.limiter import TokenBuckets
 from tests import factories
+from tests.compiled import fast
 from tests.factories import PRICE_CENTS, USDC
 from tests.fakes import DatabaseThread, FakeNonces, InProcessLink, ManualClock
 from tests.httppeer import HttpPeer
@@ -136,7 +137,7 @@ def loop_link(writer: InProcessLink, database: DatabaseThread) -> LoopLink:
     return LoopLink(writer, database)
 
 
-@pytest.fixture(params=["asgi", "direct"])
+@pytest.fixture(params=["asgi", "direct", "compiled"])
 def post(
     request: pytest.FixtureRequest,
     trader: Trader,
@@ -148,8 +149,10 @@ def post(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Post:
     """POST a body (a dict, or bytes as they are) and read the reply. Through ASGI, and past it
-    where there is such a way: nobody may be able to tell."""
-
+    where there is such a way, with the compiled code or without: nobody may be able to tell."""
+    compiled = fast() if request.param == "compiled" else None
+    monkeypatch.setattr(native, "fast", compiled)
+    monkeypatch.setattr(direct, "_read_whole", compiled and compiled.read_request)
     entry = Entry(feed_board, quotes, directory, DOMAIN, CHAIN_ID)
     monkeypatch.setattr("wallet.facts.in_thread", database.ask)
     monkeypatch.setattr(endpoint, "entry", entry)
@@ -159,7 +162,7 @@ def post(
 
     def send_request(body: Any, path: str = "/api/v1/bets") -> Reply:
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-        if request.param == "direct" and path == "/api/v1/bets":
+        if request.param != "asgi" and path == "/api/v1/bets":
             return database.run(post_directly(raw))
         sent: list[dict[str, Any]] = []
 

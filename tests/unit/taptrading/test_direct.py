@@ -1,13 +1,15 @@
 """The way past ASGI: what takes it, what does not, and that the connection stays in order."""
 
 import asyncio
+import random
 from typing import Any
 
 import pytest
 
-from taptrading import http
+from taptrading import direct, http
 from taptrading.direct import HANDLERS, Direct
 from taptrading.limits import LIMITS
+from tests.compiled import fast
 from tests.httppeer import HttpPeer
 
 POST = b"POST /direct HTTP/1.1\r\nHost: x\r\nX-Request-ID: mine\r\n"
@@ -16,6 +18,14 @@ HEAD = http.PLAIN_HEAD % b"mine"
 
 def post(body: bytes = b"ask", more: bytes = b"", head: bytes = POST) -> bytes:
     return b"%bContent-Length: %d\r\n%b\r\n%b" % (head, len(body), more, body)
+
+
+@pytest.fixture(autouse=True, params=["python", "compiled"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """httptools reads everything, or only what the compiled code does not: nobody can tell."""
+    compiled = request.param == "compiled"
+    monkeypatch.setattr(direct, "_read_whole", fast().read_request if compiled else None)
+    return str(request.param)
 
 
 @pytest.fixture
@@ -47,7 +57,7 @@ async def test_request_when_plain_is_answered_in_one_write(taken: list[Direct]) 
     peer.send(post())
     (request,) = taken
     assert (bytes(request.body), request.address) == (b"ask", "127.0.0.1")
-    assert http.id_among(request.headers) == "mine"
+    assert http.id_of(request.inbound_id) == "mine"
     request.reply(202, HEAD, b"{}")
     assert len(peer.wire.writes) == 1
     status, headers, body = await peer.reply()
@@ -106,7 +116,7 @@ async def test_body_when_too_long_is_refused_once_and_the_rest_is_skipped(
 
 
 @pytest.mark.parametrize(
-    ("request_", "way"),
+    ("request_", "asked_for"),
     [
         (b"GET /direct HTTP/1.1\r\n\r\n", "GET /direct"),
         (post(head=b"POST /direct/other HTTP/1.1\r\n"), "POST /direct/other"),
@@ -115,12 +125,12 @@ async def test_body_when_too_long_is_refused_once_and_the_rest_is_skipped(
     ],
 )
 async def test_request_when_not_plain_goes_to_asgi(
-    taken: list[Direct], asked: list[str], request_: bytes, way: str
+    taken: list[Direct], asked: list[str], request_: bytes, asked_for: str
 ) -> None:
     peer = HttpPeer(app_of(asked))
     peer.send(request_)
     assert (await peer.reply())[0] == 200
-    assert (asked, taken) == ([way], [])
+    assert (asked, taken) == ([asked_for], [])
 
 
 async def test_request_when_it_expects_a_word_first_gets_it(
@@ -234,3 +244,119 @@ async def test_answer_when_it_takes_waiting_holds_the_server_until_then(
     await asyncio.sleep(0)
     assert not peer.state.tasks
     peer.leave()
+
+
+# What the compiled code reads of a request, against httptools.
+
+
+def seen_by_python(monkeypatch: pytest.MonkeyPatch, data: bytes) -> list[Any]:
+    """Path, id, body and what comes of the connection, for each request that goes past ASGI."""
+    seen: list[Any] = []
+
+    def take(request: Direct) -> None:
+        whole = (request.protocol.url, request.inbound_id, bytes(request.body))  # type: ignore[attr-defined]
+        seen.append((whole, request.keep_alive))
+
+    for path in (b"/direct", b"/direct/", b"/"):
+        monkeypatch.setitem(HANDLERS, path, take)
+    HttpPeer(app_of([])).send(data)
+    return seen
+
+
+PLAIN = (
+    post(),
+    post(b"x" * LIMITS.body_bytes),
+    post(head=b"POST /direct/ HTTP/1.1\r\n"),
+    post(more=b"Connection: keep-alive\r\nAccept: */*\r\nx_y:z\r\n"),
+    post(
+        more=b"connection: Keep-Alive\r\n", head=b"POST /direct HTTP/1.1\r\nX-REQUEST-ID:  a b\r\n"
+    ),
+)
+
+
+@pytest.mark.parametrize("data", PLAIN)
+async def test_request_when_plain_is_read_the_same_both_ways(
+    monkeypatch: pytest.MonkeyPatch, way: str, data: bytes
+) -> None:
+    monkeypatch.setattr(direct, "_read_whole", None)
+    assert seen_by_python(monkeypatch, data) == [(fast().read_request(data), True)]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"POST ",
+        b"POST /direct HTTP/1.1",
+        b"POST /direct HTTP/1.1\r\n",
+        b"POST /direct HTTP/1.1\r\n\r\n",
+        b"POST /direct HTTP/1.1\n\nask",
+        b"\r\n" + post(),
+        post()[:-1],
+        post() + b"x",
+        post() + post(),
+        post(b""),
+        post(b"x" * (LIMITS.body_bytes + 1)),
+        post(head=b"POST /direct HTTP/1.0\r\n"),
+        post(head=b"POST /direct HTTP/1.10\r\n"),
+        post(head=b"POST /direct?x HTTP/1.1\r\n"),
+        post(head=b"POST /%64irect HTTP/1.1\r\n"),
+        post(head=b"POST http://x/direct HTTP/1.1\r\n"),
+        post(head=b"POST direct HTTP/1.1\r\n"),
+        post(head=b"POST  /direct HTTP/1.1\r\n"),
+        post(head=b"POST /" + b"d" * 64 + b" HTTP/1.1\r\n"),
+        post(head=b"PUT /direct HTTP/1.1\r\n"),
+        post(more=b"Content-Length: 3\r\n"),
+        post(more=b"Transfer-Encoding: chunked\r\n"),
+        post(more=b"transfer-encoding: identity\r\n"),
+        post(more=b"X-Request-ID: other\r\n"),
+        post(more=b"Connection: close\r\n"),
+        post(more=b"Connection: keep-alive, close\r\n"),
+        post(more=b"Upgrade: websocket\r\n"),
+        post(more=b"Expect: 100-continue\r\n"),
+        post(more=b"Folded: a\r\n b\r\n"),
+        post(more=b"Blank : a\r\n"),
+        post(more=b" Blank: a\r\n"),
+        post(more=b"Empty:\r\n"),
+        post(more=b"Bare: a\n"),
+        post(more=b"Null: a\0b\r\n"),
+        post(more=b"High: \xe9\r\n"),
+        post(more=b"Tail: a \r\n"),
+        post(more=b"no colon\r\n"),
+        post(more=b": no name\r\n"),
+        post().replace(b"Length: 3", b"Length: 03"),
+        post().replace(b"Length: 3", b"Length: +3"),
+        post().replace(b"Length: 3", b"Length: 3,3"),
+        post().replace(b"Length: 3", b"Length: 0x3"),
+        post().replace(b"Length: 3", b"Length: " + b"9" * 40),
+    ],
+)
+def test_request_when_not_plain_or_not_whole_is_left_to_httptools(data: bytes) -> None:
+    assert fast().read_request(data) is None
+
+
+async def test_request_when_any_byte_is_changed_is_read_the_same_or_not_at_all(
+    monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    monkeypatch.setattr(direct, "_read_whole", None)
+    draw = random.Random(17)
+    paths = (b"/direct", b"/direct/", b"/")
+    taken = 0
+    for _ in range(3_000):
+        data = bytearray(draw.choice((PLAIN[0], *PLAIN[2:])))
+        for _ in range(draw.choice((1, 1, 2, 4))):
+            at = draw.randrange(len(data))
+            match draw.randrange(3):
+                case 0:
+                    data[at] = draw.choice((draw.randrange(256), *b"\r\n :-0123/aZ"))
+                case 1:
+                    del data[at : at + draw.choice((1, 1, 2, 20))]
+                case _:
+                    data[at:at] = draw.choice(
+                        (b"\r\n", b" ", b"0", b"\r\na: b", data[at : at + 20])
+                    )
+        whole = fast().read_request(bytes(data))
+        if whole is not None and whole[0] in paths:
+            taken += 1
+            assert seen_by_python(monkeypatch, bytes(data)) == [(whole, True)], bytes(data)
+    assert taken > 200
