@@ -8,6 +8,7 @@ from django.db import connection
 from bets import counts
 from bets.exposure import ExposureState, liability_shares
 from bets.quotes import EXPOSURE_KIND
+from taptrading.money import MAX_INT
 from wallet.book import Book
 from wallet.events import Notice
 from wallet.ids import HOUSE
@@ -24,11 +25,12 @@ _DELETE: Final = (
     "DELETE FROM bets_cellexposure WHERE house_id = %s AND column_start = %s AND low_cents = %s"
 )
 
+# Order and limit make the database take the index of open bets, not that of all there ever were.
 _PROMISED: Final = (
     "SELECT (SELECT coalesce(sum(liability_micros), 0) FROM bets_cellexposure"
-    " WHERE house_id = %s) + (SELECT coalesce(sum(stake_micros), 0) FROM bets_bet"
-    " WHERE taken_low_cents IS NOT NULL AND resolved_at IS NULL AND status = 'accepted'"
-    " AND house_id = %s)"
+    " WHERE house_id = %s) + (SELECT coalesce(sum(stake_micros), 0) FROM (SELECT stake_micros"
+    " FROM bets_bet WHERE taken_low_cents IS NOT NULL AND resolved_at IS NULL"
+    " AND status = 'accepted' AND house_id = %s ORDER BY column_start, id LIMIT %s) waiting)"
 )
 
 
@@ -99,7 +101,7 @@ def promised_micros(house_id: int = HOUSE) -> int:
     """What the house may come to owe: the payouts of all confirmed bets as if every cell were
     touched, and the stakes of bets that are not priced yet."""
     with connection.cursor() as cursor:
-        cursor.execute(_PROMISED, [house_id, house_id])
+        cursor.execute(_PROMISED, [house_id, house_id, MAX_INT])
         (promised,) = cursor.fetchone()
     return int(promised)
 

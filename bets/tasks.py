@@ -7,7 +7,6 @@ from typing import Final
 
 from celery import shared_task
 from django.db import OperationalError
-from django.db.models import QuerySet
 
 from bets import resolution
 from bets.models import Bet, Settlement
@@ -22,6 +21,7 @@ log = logging.getLogger(__name__)
 
 SPREAD_S: Final = 3.0
 BATCHES: Final = 100
+COUNTED: Final = 1_000_000
 PAUSE_AT_MOST: Final = 2  # times as long as the batch took
 
 
@@ -62,17 +62,19 @@ def _decision(column_start: int) -> resolution.ColumnDecision | None:
 
 
 def _pay(column_start: int) -> int:
-    """Resolve the column's bets, batch by batch."""
-    paid = 0
-    bets = _open(column_start).count()
+    """Resolve the column's bets, batch by batch, until one is not full."""
+    bets = _open(column_start)
     at_once = batch_of(bets)
-    while _open(column_start).filter(status=Bet.Status.CONFIRMED).exists():
+    paid = 0
+    while bets:
         started = time.monotonic()
         outcome = link.call(SettleBets(column_start, at_once))
         if not isinstance(outcome, Settled):
             log.warning("column %d: %s", column_start, outcome.sentence)
             break
         paid += outcome.bets
+        if outcome.bets < at_once:
+            break
         time.sleep(pause_s(time.monotonic() - started, -(-bets // at_once)))
     return paid
 
@@ -90,5 +92,11 @@ def pause_s(took_s: float, batches: int) -> float:
     return min(max(SPREAD_S / max(batches, 1) - took_s, 0.0), PAUSE_AT_MOST * took_s)
 
 
-def _open(column_start: int) -> QuerySet[Bet]:
-    return Bet.objects.open().filter(column_start=column_start)
+def _open(column_start: int) -> int:
+    """How many bets of the column are open, or COUNTED if there are more.
+
+    Ordered as the index of open bets is: by that of cells, which looks as good to the database,
+    all bets of the column would be walked, those that are resolved too.
+    """
+    found = Bet.objects.open().filter(column_start=column_start).order_by("id")
+    return found.values("id")[:COUNTED].count()

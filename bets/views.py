@@ -132,7 +132,8 @@ def _undecided(column_start: int) -> SettlementRow:
     """An open column: ahead, running, or waiting for its last tick or its bets' settlement."""
     waits_s = LIMITS.column_s + 2 * LIMITS.recording_patience_ms // 1_000
     waiting = column_start + waits_s > clock.now_s()
+    # In the order of the index of open bets, so that no other one is taken.
     unpaid = Bet.objects.open().filter(column_start=column_start, status=Bet.Status.CONFIRMED)
-    if not waiting and not unpaid.exists():
+    if not waiting and unpaid.order_by("id").values("id").first() is None:
         raise ApiError("not_found", "No tick was recorded and no bet made on that column.")
     return SettlementRow(column_start, "open")

@@ -4,7 +4,8 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from bets import pricing, settlement
+from bets import liabilities, pricing, settlement, tasks, views
+from taptrading.errors import ApiError
 
 pytestmark = [
     pytest.mark.django_db,
@@ -48,3 +49,30 @@ def test_columns_that_owe_are_looked_up_in_the_index() -> None:
         cursor.execute(f"EXPLAIN QUERY PLAN {queries[0]['sql']}")
         plan = [row[3] for row in cursor.fetchall()]
     assert plan == ["SEARCH bets_bet USING INDEX bet_open (column_start>? AND column_start<?)"]
+
+
+def plans(queries: CaptureQueriesContext) -> str:
+    with connection.cursor() as cursor:
+        rows: list[str] = []
+        for query in queries:
+            cursor.execute(f"EXPLAIN QUERY PLAN {query['sql']}")
+            rows += [row[3] for row in cursor.fetchall()]
+    return " ".join(rows)
+
+
+def test_bets_that_a_worker_has_to_pay_are_counted_in_their_index_alone() -> None:
+    with CaptureQueriesContext(connection) as queries:
+        assert tasks._open(5) == 0
+    assert "bet_open (column_start=?)" in plans(queries)
+
+
+def test_bets_that_a_column_owes_are_looked_up_in_their_index() -> None:
+    with CaptureQueriesContext(connection) as queries, pytest.raises(ApiError):
+        views._undecided(5)
+    assert "bet_open (column_start=?)" in plans(queries)
+
+
+def test_stakes_that_wait_for_their_tick_are_added_up_without_the_history() -> None:
+    with CaptureQueriesContext(connection) as queries:
+        assert liabilities.promised_micros() == 0
+    assert "USING INDEX bet_open" in plans(queries)
