@@ -14,7 +14,7 @@ from bets.own_reads import BETS
 from ops.models import AuditEntry
 from taptrading import clock
 from taptrading.rows import Rows
-from wallet import history
+from wallet import history, player_limits
 from wallet.listing import DEPOSITS, SESSION_KEYS, WALLETS, WITHDRAWALS
 from wallet.models import CustodyEvent, TraderSession, Wallet, Withdrawal
 from wallet.segments import WithSegments
@@ -36,6 +36,7 @@ def write(wallet: Wallet, file: IO[str], progress: Progress) -> dict[str, int]:
         "exported_at": clock.iso_ms(clock.now_us()),
         "created_at": clock.iso_ms(clock.to_us(wallet.created_at)),
         "wallet": _wallet(wallet),
+        "player_limits": player_limits.read(wallet.pk),
     }
     file.write(json.dumps(head)[:-1])
     for name, rows in _lists(wallet):

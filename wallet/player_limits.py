@@ -7,6 +7,8 @@ staff included, can end one early. Nothing here keeps anyone from signing in or 
 from copy import copy
 from typing import Any, Final
 
+from django.db import connection
+
 from taptrading import audit, clock
 from taptrading.audit import Note
 from taptrading.errors import Refusal
@@ -184,6 +186,13 @@ def told(found: Guard) -> dict[str, Any]:
         until_us = getattr(found, name)
         said[name] = None if until_us is None else clock.iso_ms(until_us)
     return said
+
+
+def read(wallet_id: int) -> dict[str, Any]:
+    """`player-limits` of the wallet as it stands now."""
+    with connection.cursor() as cursor:
+        found = guard.load_one(cursor, wallet_id)
+    return shown(found, clock.now_us())
 
 
 def shown(found: Guard | None, now_us: int) -> dict[str, Any]:

@@ -1,19 +1,15 @@
 """A trader's own limits over HTTP: parse, one call into the core, render."""
 
-from typing import Any
-
-from django.db import connection
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from taptrading import clock
 from taptrading.api import error_responses
 from taptrading.errors import ApiError, Refusal
-from wallet import guard, link
+from wallet import link, player_limits
 from wallet.authentication import trader_of
-from wallet.player_limits import SetPlayerLimits, shown
+from wallet.player_limits import SetPlayerLimits
 from wallet.serializers import PlayerLimitsInput, PlayerLimitsOutput
 
 
@@ -25,7 +21,7 @@ class PlayerLimitsView(APIView):
     def get(self, request: Request) -> Response:
         """The limits, cool-off and exclusion that the signed-in trader has set, and what was lost
         in the day and week under way."""
-        return Response(_read(trader_of(request).wallet_id))
+        return Response(player_limits.read(trader_of(request).wallet_id))
 
     @extend_schema(
         operation_id="player_limits_set",
@@ -53,10 +49,4 @@ class PlayerLimitsView(APIView):
         if isinstance(outcome, Refusal):
             raise ApiError.of(outcome)
         with link.carried_out():
-            return Response(_read(wallet_id))
-
-
-def _read(wallet_id: int) -> dict[str, Any]:
-    with connection.cursor() as cursor:
-        found = guard.load_one(cursor, wallet_id)
-    return shown(found, clock.now_us())
+            return Response(player_limits.read(wallet_id))

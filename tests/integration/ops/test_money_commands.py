@@ -20,6 +20,7 @@ from tests.factories import USDC, accepted, place_command
 from tests.fakes import InProcessLink, ManualClock
 from wallet import link
 from wallet.models import LocalTransfer, TraderSession, Wallet
+from wallet.player_limits import SetPlayerLimits
 
 
 def run(command: str, *words: str) -> tuple[int, str, str]:
@@ -109,6 +110,7 @@ def test_export_when_a_wallet_has_a_history_then_all_of_it_and_nobody_elses(
     mine, other = factories.funded_wallet(writer), factories.funded_wallet(writer, usdc=77)
     bet = accepted(writer.call(place_command(mine)))
     accepted(writer.call(place_command(other)))
+    writer.call(SetPlayerLimits(mine.pk, {"loss_day_max_micros": 9 * USDC}))
     at = clock.now()
     TraderSession.objects.create(token_sha256=b"t" * 32, wallet=mine, created_at=at, expires_at=at)
     file = tmp_path / "mine.json"
@@ -123,6 +125,8 @@ def test_export_when_a_wallet_has_a_history_then_all_of_it_and_nobody_elses(
     assert told["wallet"]["address"] == mine.address
     assert told["wallet"]["balance_micros"] == 1_000 * USDC - 5 * USDC
     assert [entry["kind"] for entry in told["ledger"]] == ["STAKE", "DEPOSIT"]
+    limits = told["player_limits"]
+    assert (limits["loss_day_max_micros"], limits["loss_day_micros"]) == (9 * USDC, 5 * USDC)
     assert [one["bet_id"] for one in told["bets"]] == [bet["bet_id"]]
     assert len(told["custody_events"]) == len(told["deposits"]) == len(told["sessions"]) == 1
     assert str(other.address) not in text
