@@ -79,12 +79,7 @@ class Growth(NamedTuple):
     @property
     def days_left(self) -> float | None:
         """None: it does not grow."""
-        total = self.room.used_bytes + self.room.free_bytes
-        spared = max(
-            total * (100 - LIMITS.disk_refuse_pct) // 100,
-            LIMITS.disk_keep_free_bytes,
-        )
-        left = max(0, self.room.free_bytes - spared)
+        left = max(0, self.room.spare_bytes)
         return left / self.bytes_a_day if self.bytes_a_day else None
 
 

@@ -42,7 +42,14 @@ class Room(NamedTuple):
     def free_ratio(self) -> float:
         return self.free_bytes / max(1, self.used_bytes + self.free_bytes)
 
-    def level(self, limits: Limits = LIMITS) -> Level:
+    @property
+    def spare_bytes(self) -> int:
+        """What may be written before bets are refused; below zero: they are."""
+        spared = (self.used_bytes + self.free_bytes) * (100 - LIMITS.disk_refuse_pct) // 100
+        return self.free_bytes - max(spared, LIMITS.disk_keep_free_bytes)
+
+    def level(self, limits: Limits | None = None) -> Level:
+        limits = limits or LIMITS
         if self.used_pct >= limits.disk_refuse_pct or self.free_bytes < limits.disk_keep_free_bytes:
             return Level.REFUSE
         if self.used_pct >= limits.disk_clean_pct:

@@ -315,7 +315,7 @@ class LocalTransfer(models.Model):
 
 class Segment(models.Model):
     """A stretch of history, from one seal to another, on its way out of the database or gone from
-    it. Written by the archive (ops/archive); docs/ARCHIVE.md tells its life.
+    it. Written by the archive (ops/archive); docs/runbooks/archive.md tells its life.
 
     From `verified` on its rows may be removed: the triggers look at this table, and whoever reads
     history finds the rows in the segment's file.

@@ -147,10 +147,6 @@ def entries_that_fit() -> int:
 
 
 def _to_spare() -> int:
-    """What may be written before bets are refused."""
     folder = Path(settings.SEGMENTS_DIR)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    room = disk.room_in(folder)
-    total = room.used_bytes + room.free_bytes
-    spared = total * (100 - LIMITS.disk_refuse_pct) // 100
-    return room.free_bytes - max(spared, LIMITS.disk_keep_free_bytes)
+    return disk.room_in(folder).spare_bytes

@@ -9,8 +9,8 @@ from django.conf import settings
 from django.db import DatabaseError
 
 from ops.backup import restore, status, store
-from ops.backup.run import Progress
-from taptrading import clock
+from ops.backup.run import NoRoom, Progress
+from taptrading import clock, disk
 from taptrading.rows import fetch
 
 _NEWEST: Final = "SELECT coalesce(max(id), 0), coalesce(max(created_at), 0) FROM wallet_seal"
@@ -26,6 +26,7 @@ def drill(name: str | None, folder: Path | None, progress: Progress) -> dict[str
     scratch = folder or Path(settings.DATA_DIR) / "restore-drill"
     if folder is None:
         shutil.rmtree(scratch, ignore_errors=True)
+        _make_sure_bets_go_on(chosen)
     try:
         restored = restore.into(chosen, scratch, progress)
         rto_s = time.monotonic() - started
@@ -46,6 +47,14 @@ def drill(name: str | None, folder: Path | None, progress: Progress) -> dict[str
         "rpo_s": round((lost_us - manifest.taken_us) / clock.US_PER_S, 3),
         **_since(manifest.facts),
     }
+
+
+def _make_sure_bets_go_on(name: str) -> None:
+    """Beside a platform at work a trial must not take the room that bets need. Raises NoRoom."""
+    needed = 2 * store.manifest(name).raw_bytes
+    spare = disk.room_in(Path(settings.DATA_DIR)).spare_bytes
+    if needed > spare:
+        raise NoRoom(f"a trial needs {needed} bytes, and the disk has {max(0, spare)} to spare")
 
 
 def _since(facts: dict[str, Any]) -> dict[str, Any]:

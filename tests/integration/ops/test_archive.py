@@ -5,7 +5,6 @@ import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +33,6 @@ from ops.integrity import verify
 from ops.integrity.explain import explain
 from pricefeed.board import Board
 from taptrading import clock, disk
-from taptrading.disk import Room
-from taptrading.limits import LIMITS
 from tests import factories, fakes
 from tests.factories import USDC, accepted, place_command
 from tests.fakes import InProcessLink, ManualClock
@@ -707,10 +704,8 @@ def test_disk_when_it_is_too_full_then_segments_that_are_stored_go_and_the_archi
     monkeypatch.setattr(room, "_archived_s", None)
     with small_disk(tmp_path / "small", 32) as small:
         settings.DATA_DIR, settings.SEGMENTS_DIR = small, small / "segments"
-        lenient_limits = replace(LIMITS, disk_keep_free_bytes=0)  # it is smaller than that
-        monkeypatch.setattr(shelf, "LIMITS", lenient_limits)
-        lenient = partial(Room.level, limits=lenient_limits)
-        monkeypatch.setattr(disk.Room, "level", lambda self: lenient(self))
+        # It is smaller than what is to stay free.
+        monkeypatch.setattr(disk, "LIMITS", replace(disk.LIMITS, disk_keep_free_bytes=0))
         world.play()
         before = world.history()
         world.wait(WEEK_S)

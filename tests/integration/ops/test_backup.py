@@ -23,6 +23,7 @@ from ops.backup import copies, restore, run, status, store
 from ops.backup.manifest import name_at
 from ops.lock import FolderLock
 from ops.turns import housekeeping
+from taptrading import disk
 from taptrading import settings as shipped_settings
 from tests.benchmarks import history
 from tests.fakes import ManualClock
@@ -338,6 +339,18 @@ def test_drill_when_the_backup_is_sound_then_how_long_it_takes_and_what_would_be
     drilled = REGISTRY.get_sample_value("last_successful_restore_drill_timestamp")
     assert drilled == now.us / 1e6
     assert (REGISTRY.get_sample_value("restore_drill_seconds") or 0) > 0
+
+
+def test_drill_when_it_would_take_the_room_that_bets_need_then_two(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = run.take(quiet)
+    full = disk.Room(95 * 10**9, 5 * 10**9 + taken.raw_bytes)
+    monkeypatch.setattr(disk, "room_in", lambda folder: full)
+    code, _, why = said("restore_db", "--drill")
+    assert code == 2
+    assert "a trial needs" in why
+    assert not (data / "restore-drill").exists()
 
 
 @pytest.mark.django_db

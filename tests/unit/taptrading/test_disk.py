@@ -32,6 +32,13 @@ def test_level_when_the_disk_is_this_full(used: int, free: int, level: Level) ->
     assert Room(used, free).level(LIMITS) is level
 
 
+def test_spare_then_what_is_free_beyond_what_bets_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disk, "LIMITS", LIMITS)
+    assert Room(700, 300).spare_bytes == 300 - 50
+    assert Room(960, 40).spare_bytes == -10
+    assert Room(50, 50).spare_bytes == 50 - 10  # of a small disk the bytes count
+
+
 def test_room_then_what_the_kernel_says(tmp_path: Path) -> None:
     room = disk.room_in(tmp_path)
     assert room.used_bytes >= 0
