@@ -63,6 +63,7 @@ def archive(until_us: int, progress: Progress) -> list[Segment]:
 def _archive(until_us: int, progress: Progress) -> list[Segment]:
     started_at = clock.now()
     finished: list[Segment] = []
+    shelf.clear_finished()
     while (segment := unfinished() or _next(until_us)) is not None:
         _finish(segment, progress)
         finished.append(segment)

@@ -19,6 +19,7 @@ from wallet.models import Segment
 
 _LEVEL: Final = 3
 _PIECE: Final = MIB
+_OF_ARCHIVE: Final = ("sqlite3", "zst", "readback")
 # Measured, with the bets and seals that belong to them and the file's indexes, and rounded up.
 _BYTES_AN_ENTRY: Final = 400
 
@@ -47,6 +48,17 @@ def clear_work(segment: Segment) -> None:
     folder = Path(settings.SEGMENTS_DIR) / "work"
     for path in folder.glob(f"{segment.name}.*"):
         path.unlink(missing_ok=True)
+
+
+def clear_finished() -> None:
+    """What runs left behind that were killed as they had just finished. The archive's own kinds
+    only: others fetch segments meanwhile."""
+    unfinished = Segment.objects.exclude(state=Segment.State.PRUNED)
+    names = set(unfinished.values_list("name", flat=True))
+    for path in (Path(settings.SEGMENTS_DIR) / "work").glob("*"):
+        name, _, kind = path.name.partition(".")
+        if kind in _OF_ARCHIVE and name not in names:
+            path.unlink(missing_ok=True)
 
 
 def sha256_of(path: Path) -> str:

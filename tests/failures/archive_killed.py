@@ -37,7 +37,6 @@ POINTS: Final = {
     "about to remove more": Point("ops.archive.run", "_carry_out", False, nth=2),
     "all removed": Point("ops.archive.run", "_move", False),
     "pruned recorded": Point("ops.archive.run", "_move", True),
-    "work files gone": Point("ops.archive.shelf", "clear_work", True),
 }
 
 

@@ -171,7 +171,10 @@ def test_archive_when_killed_at_every_step_then_nothing_is_lost_doubled_or_seen_
     (segment,) = archived.ask("SELECT name, state, bets FROM wallet_segment")
     assert segment[1:] == ("pruned", BETS)
 
+    work = archived.running.folder / "data" / "segments" / "work"
+    assert list(work.iterdir())  # of the run that was killed as all was done
     assert archived.manage("archive")["segments"] == []
+    assert not list(work.iterdir())
     assert archived.read() == before
     assert archived.ask("SELECT count(*) FROM bets_bet") == [(0,)]
     (stored,) = s3.list_objects_v2(Bucket=BUCKET)["Contents"]

@@ -729,6 +729,20 @@ def test_disk_when_it_is_too_full_then_segments_that_are_stored_go_and_the_archi
         assert world.history() == before
 
 
+def test_archive_when_a_run_was_killed_as_all_was_done_then_the_next_removes_what_it_left(
+    world: World,
+) -> None:
+    world.play()
+    world.wait(WEEK_S)
+    (segment,) = world.archive()
+    left_behind = shelf.work_file(segment, "zst")
+    fetched = shelf.work_file(segment, "restored")  # somebody may be at it
+    for path in (left_behind, fetched):
+        path.write_bytes(b"half")
+    assert world.archive() == []
+    assert (left_behind.exists(), fetched.exists()) == (False, True)
+
+
 def test_archive_early_then_what_is_a_day_old_goes(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
