@@ -16,6 +16,9 @@ log = logging.getLogger(__name__)
 
 LOOK_EVERY_S: Final = 1.0
 LOOKS: Final = 5
+# Before its first task: a worker that starts on a busy machine, or finds a heap of tasks that have
+# expired meanwhile, must not be taken for one that is stuck, or it would never come up.
+LOOKS_AT_FIRST: Final = 120
 
 
 class Idleness:
@@ -30,7 +33,7 @@ class Idleness:
         idle = waiting > 0 and under_way == 0 and begun == self._begun
         self._begun = begun
         self.looks = self.looks + 1 if idle else 0
-        return self.looks >= LOOKS
+        return self.looks >= (LOOKS if begun else LOOKS_AT_FIRST)
 
 
 class Watch(bootsteps.StartStopStep):

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import pytest
 import yaml
+from django.core.management import get_commands, load_command_class
 
 from tests.stack import ROOT
 
@@ -64,3 +65,45 @@ def test_every_alert_says_what_is_wrong_how_bad_it_is_and_where_to_read_on() -> 
         assert rule["annotations"]["summary"], rule
         runbook = rule["annotations"]["runbook"]
         assert re.fullmatch(r"docs/(runbooks/[a-z-]+|[A-Z_]+)\.md(#[a-z-]+)?", runbook), rule
+
+
+RUNBOOKS: Final = ROOT / "docs" / "runbooks"
+_COMMAND: Final = re.compile(r"manage\.py ([a-z_]+)([^`|\n>]*)")
+
+
+def test_every_alert_has_a_runbook_and_stands_in_the_index_and_in_the_manual() -> None:
+    index = (RUNBOOKS / "README.md").read_text()
+    manual = (ROOT / "docs" / "MONITORING.md").read_text()
+    for rule in rules():
+        page = ROOT / rule["annotations"]["runbook"].partition("#")[0]
+        assert page.is_file(), rule
+        assert f"]({page.name})" in index, page.name
+        assert rule["alert"] in index, rule
+        assert f"| {rule['alert']} |" in manual, rule
+
+
+def test_every_link_in_the_runbooks_leads_somewhere() -> None:
+    pages = [*RUNBOOKS.glob("*.md"), ROOT / "docs" / "MONITORING.md"]
+    dead = [
+        f"{page.name}: {target}"
+        for page in pages
+        for target in re.findall(r"\]\(([^)#:\s]+\.md)[^)]*\)", page.read_text())
+        if not (page.parent / target).is_file()
+    ]
+    assert dead == []
+
+
+def test_every_command_in_the_runbooks_exists_and_has_the_options_it_is_given() -> None:
+    known = get_commands()
+    unknown = set()
+    for page in [*RUNBOOKS.glob("*.md"), ROOT / "docs" / "MONITORING.md"]:
+        for name, words in _COMMAND.findall(page.read_text()):
+            if name not in known:
+                unknown.add(f"{page.name}: {name}")
+                continue
+            owner = known[name]
+            command = load_command_class(owner, name) if isinstance(owner, str) else owner
+            options = command.create_parser("manage.py", name)._option_string_actions
+            given = re.findall(r"(?<!\S)--[a-z-]+", re.sub(r'"[^"]*"', "", words))
+            unknown |= {f"{page.name}: {name} {one}" for one in given if one not in options}
+    assert unknown == set()

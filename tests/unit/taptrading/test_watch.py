@@ -1,6 +1,6 @@
 """When a worker that leaves work waiting is to end."""
 
-from taptrading.watch import LOOKS, Idleness
+from taptrading.watch import LOOKS, LOOKS_AT_FIRST, Idleness
 
 
 def looks(idleness: Idleness, count: int, **seen: int) -> list[bool]:
@@ -28,3 +28,9 @@ def test_look_when_work_is_begun_in_between_then_it_counts_anew() -> None:
     assert not any(looks(idleness, LOOKS))
     assert not any(looks(idleness, LOOKS, begun=6))
     assert any(looks(idleness, LOOKS, begun=6))
+
+
+def test_look_when_no_task_was_ever_begun_then_more_patient_for_a_slow_start() -> None:
+    idleness = Idleness()
+    assert not any(looks(idleness, LOOKS_AT_FIRST - 1, begun=0))
+    assert looks(idleness, 1, begun=0) == [True]
