@@ -25,7 +25,8 @@ NATIVE := taptrading/native/_fast.so
 FIGURES := var/bench
 SCALE ?= normal
 
-.PHONY: run test lint pytest bench bench-ratios simulate bank exactly-once crash-points mutants sabotage clean
+.PHONY: run test lint pytest bench bench-ratios bench-page pictures simulate bank exactly-once \
+	crash-points mutants sabotage clean
 .DELETE_ON_ERROR:
 
 run: $(RUN_STAMP) $(BUNDLE) $(NATIVE)
@@ -74,6 +75,14 @@ bench-ratios: $(DEV_STAMP) $(NATIVE)
 	@mkdir -p $(FIGURES)
 	$(VENV)/bin/python -m tests.benchmarks bets peer writer entry http \
 		--scale ci --json $(FIGURES)/ratios.json
+
+# What a trader waits for, in a browser without a GPU.
+bench-page: $(DEV_STAMP) $(BUNDLE) $(NATIVE)
+	$(VENV)/bin/python -m tests.browser.measure
+
+# The pictures that the documentation shows, taken anew. Look at each before committing it.
+pictures: $(DEV_STAMP) $(BUNDLE) $(NATIVE)
+	$(VENV)/bin/python -m tests.browser.pictures
 
 bench-%: $(DEV_STAMP) $(NATIVE)
 	@mkdir -p $(FIGURES)

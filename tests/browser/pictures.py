@@ -1,10 +1,8 @@
-"""`python -m tests.browser.pictures`: the pictures of the page that the documentation shows, and
-how long its frames take.
+"""`make pictures`: the pictures of the page that the documentation shows.
 
 Taken on a platform of its own, with simulated prices. Look at each before it is committed.
 """
 
-import json
 import sys
 import tempfile
 from pathlib import Path
@@ -19,7 +17,6 @@ from tests.stack import ROOT, Stack
 
 PICTURES: Final = ROOT / "docs" / "images"
 SEED: Final = "11"
-MEASURED_MS: Final = 20_000
 
 
 def main() -> int:
@@ -46,7 +43,6 @@ def _desk(browser: Browser, running: Stack) -> None:
         trader.page.wait_for_timeout(20_000)  # a path to look at
         _take(trader, "page-idle")
         trader.get_play_money()
-        print(json.dumps(_timings(trader)))
         for spot in _near(trader):
             trader.tap(spot)
         _take(trader, "page-pending")
@@ -92,24 +88,6 @@ def _near(trader: Trader) -> list[Any]:
 def _take(trader: Trader, name: str) -> None:
     trader.page.screenshot(path=PICTURES / f"{name}.png")
     print(f"docs/images/{name}.png")
-
-
-def _timings(trader: Trader) -> dict[str, float]:
-    """Milliseconds of script and drawing a frame, with the whole grid on the screen."""
-    trader.page.wait_for_timeout(MEASURED_MS)
-    frames = sorted(trader.page.evaluate("tapTrading.timings().frames"))
-    at = len(frames)
-    for spot in trader.spots()[20:32]:
-        trader.tap(spot)
-        trader.page.wait_for_timeout(80)
-    taps = sorted(trader.page.evaluate("tapTrading.timings().taps"))
-    return {
-        "frames": at,
-        "frame_p50_ms": round(frames[at // 2], 2),
-        "frame_p95_ms": round(frames[int(at * 0.95)], 2),
-        "tap_to_pending_p50_ms": round(taps[len(taps) // 2], 1),
-        "tap_to_pending_max_ms": round(taps[-1], 1),
-    }
 
 
 if __name__ == "__main__":

@@ -108,6 +108,13 @@ def test_page_when_it_is_loaded_first_then_it_is_light_and_all_of_it_is_ours(
     assert sum(sizes.values()) < FIRST_LOAD_BYTES, sizes
 
 
+def test_page_when_it_is_opened_then_it_draws_the_minute_before_too(trader: Trader) -> None:
+    trader.wait_for_offers()
+    opened_ms = trader.look()["now"]
+
+    trader.wait_until("(opened) => tapTrading.look().since < opened - 5_000", opened_ms)
+
+
 def test_page_when_motion_is_unwelcome_then_it_still_follows_the_price(
     chromium: Browser, platform: Stack
 ) -> None:

@@ -124,6 +124,16 @@ NONSENSE = [
         "type": "bet.rejected",
         "data": {"id": 1, "error": SCRIPT, "message": SCRIPT, "detail": SCRIPT},
     },
+    {
+        "type": "bet.rejected",
+        "data": BET
+        | {
+            "nonce": "00000000-0000-4000-8000-000000000001",
+            "status": "rejected",
+            "reason": "constructor",
+        },
+    },
+    {"type": "wallet.balance", "data": {"address": SCRIPT, "balance_micros": -1}},
     {"type": "__proto__", "data": {"constructor": {}}},
     {"type": "heartbeat", "data": {"server_time": SCRIPT}},
     {"type": "server.shutdown", "data": {"reconnect_after_ms": "soon"}},
@@ -139,13 +149,14 @@ def deceived(chromium: Browser, platform: Stack) -> Iterator[Trader]:
 def test_page_when_server_sends_nonsense_then_it_shows_text_runs_nothing_and_goes_on(
     deceived: Trader,
 ) -> None:
+    deceived.hears("The bet was not taken. Your stake is back.")
     expect(deceived.see("#banner")).to_contain_text("The server is restarting", timeout=PATIENCE_MS)
 
     assert deceived.page.evaluate("window.ran") is None
     assert deceived.page.locator("#banner img, #bets img, #toasts img").count() == 0
     frames = deceived.page.evaluate("tapTrading.timings().frames.length")
     deceived.wait_until("(before) => tapTrading.timings().frames.length > before + 5", frames)
-    assert [bet["state"] for bet in deceived.bets()] == ["confirmed"]
+    assert [bet["state"] for bet in deceived.bets()] == ["confirmed", "rejected"]
 
 
 def test_page_when_lists_hold_nonsense_then_they_show_text_and_run_nothing(

@@ -14,7 +14,8 @@ from tests.stack import Stack
 WALLET = """
     window.ethereum = {
       request: async ({ method, params }) => {
-        if (method === "eth_requestAccounts") return [await walletAddress()];
+        if (window.refusing) throw { code: 4001, message: "User rejected the request." };
+        if (/^eth_(requestA|a)ccounts$/.test(method)) return [await walletAddress()];
         if (method === "personal_sign") return walletSign(params[0], params[1]);
         throw new Error(`not asked for: ${method}`);
       },
@@ -64,14 +65,35 @@ def test_withdrawal_when_it_is_asked_for_then_balance_falls_and_large_stakes_are
     trader.hears("Withdrawal of $950.50")
     expect(trader.see("#balance")).to_have_text("$49.50", timeout=PATIENCE_MS)
     expect(trader.see("#history")).to_contain_text("hold", timeout=PATIENCE_MS)
+    for kind, entries in (("DEPOSIT", 1), ("WITHDRAWAL", 0), ("", 2)):
+        trader.see("#filter").select_option(kind)
+        expect(trader.see("#history .entry")).to_have_count(entries, timeout=PATIENCE_MS)
+    trader.see("#since").select_option("last hour")
+    expect(trader.see("#history .entry")).to_have_count(2, timeout=PATIENCE_MS)
     trader.choose_stake(50)
     trader.tap()
     trader.hears("Not enough balance for this stake.")
+
+
+def test_ledger_when_it_is_saved_then_one_file_holds_all_its_pages(trader: Trader) -> None:
+    trader.get_play_money()
+    trader.open_tab("money")
+    for _ in range(2):
+        trader.see("text=Deposit play money").click()
+        trader.hears("Deposited $100.00.")
+    # The server's own pages, made short.
+    trader.page.route(
+        "**/api/v1/ledger?limit=200",
+        lambda route: route.continue_(url=route.request.url.replace("limit=200", "limit=1")),
+    )
+
     with trader.page.expect_download() as download:
         trader.see("#panel-money").get_by_role("button", name="CSV").click()
+
     lines = download.value.path().read_text().splitlines()
     assert lines[0].startswith("entry_id,kind")
-    assert any("HOLD" in line for line in lines)
+    assert [line.split(",")[1] for line in lines[1:]] == ["DEPOSIT"] * 3
+    assert len({line.split(",")[0] for line in lines[1:]}) == 3
 
 
 def test_amount_when_it_is_none_then_nothing_is_sent(trader: Trader) -> None:
@@ -103,13 +125,14 @@ def test_page_when_it_is_opened_again_then_session_key_and_money_are_still_there
 
 @pytest.fixture
 def owner(chromium: Browser, platform: Stack) -> Iterator[Trader]:
-    """A trader whose browser has a wallet, which signs as every other one does."""
+    """A trader whose browser has a wallet. Like some, it writes the last byte as 0 or 1."""
     account = Account.create()
 
     def sign(text: str, address: str) -> str:
         assert address == account.address.lower()
         signed = account.sign_message(encode_defunct(hexstr=text))
-        return "0x" + bytes(signed.signature).hex()
+        signature = bytes(signed.signature)
+        return "0x" + (signature[:64] + bytes([signature[64] - 27])).hex()
 
     def before(page: Page) -> None:
         page.expose_function("walletAddress", lambda: account.address)
@@ -136,3 +159,30 @@ def test_own_wallet_when_it_is_connected_then_it_signs_once_and_taps_need_no_ask
     owner.tap()
 
     owner.wait_for_state("confirmed", "won", "lost")
+
+
+def test_own_wallet_when_page_is_opened_again_then_it_still_signs_for_its_owner(
+    owner: Trader,
+) -> None:
+    owner.see("text=Connect Browser wallet").click()
+    expect(owner.see("#needs-key")).to_be_visible(timeout=PATIENCE_MS)
+
+    owner.page.reload()
+
+    owner.see("#make-key").click()
+    owner.see("text=Authorise this browser").click()
+    owner.hears("This browser may now sign your taps.")
+
+
+def test_own_wallet_when_its_owner_refuses_then_nothing_is_signed_and_page_says_so(
+    owner: Trader,
+) -> None:
+    connect = owner.see("text=Connect Browser wallet")
+    connect.wait_for()
+    owner.page.evaluate("window.refusing = true")
+
+    connect.click()
+
+    owner.hears("User rejected the request.")
+    expect(owner.see("#welcome")).to_be_visible()
+    expect(connect).to_be_enabled()

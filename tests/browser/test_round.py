@@ -30,6 +30,7 @@ def test_newcomer_when_it_taps_then_bet_is_pending_confirmed_resolved_and_balanc
     sign = "+" if bet["state"] == "won" else "−"
     expect(trader.see("#net")).to_have_text(re.compile(re.escape(sign)))
 
+    trader.hears("Won on" if bet["state"] == "won" else "Lost $5.00 on")
     trader.see(f"button.bet.{bet['state']}").click()
     expect(trader.see(".evidence svg polyline")).to_be_visible(timeout=PATIENCE_MS)
     expect(trader.see(".evidence")).to_contain_text("SHA-256")
@@ -41,6 +42,7 @@ def test_tap_when_nobody_is_signed_in_then_it_stakes_nothing_and_says_why(trader
     trader.tap()
 
     trader.hears("Get play money or connect a wallet first.")
+    expect(trader.see("#offer")).to_contain_text("pays $", timeout=PATIENCE_MS)
     assert trader.bets() == []
 
 

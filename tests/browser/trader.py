@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect
 
-PATIENCE_MS: Final = 20_000
+PATIENCE_MS: Final = 30_000
 MICROS: Final = 1_000_000
 _VIOLATIONS: Final = """
     window.violations = [];

@@ -76,9 +76,16 @@ def test_docs_then_they_load_nothing_from_elsewhere(http: Client, path: str) -> 
     assert not re.findall(rb'(?:src|href)="(?:https?:)?//', page.content)
 
 
-def test_root_then_leads_to_the_documentation(http: Client) -> None:
+def test_root_then_is_the_traders_page_under_a_strict_policy(http: Client) -> None:
     page = http.get("/")
-    assert (page.status_code, page["Location"]) == (302, "/api/docs")
+
+    assert page.status_code == 200
+    assert b"<title>TapTrading</title>" in page.content
+    assert not re.findall(rb"<script(?![^>]*src=)|<style| on[a-z]+=| style=", page.content)
+    policy = page["Content-Security-Policy"].split("; ")
+    assert {"default-src 'none'", "script-src 'self'", "frame-ancestors 'none'"} <= set(policy)
+    assert "unsafe" not in page["Content-Security-Policy"]
+    assert "csrftoken" in page.cookies
 
 
 def test_schema_then_every_resource_is_described_with_its_errors(http: Client) -> None:

@@ -2,7 +2,7 @@
 //
 // Event "change" whenever something of it has changed.
 
-import { isSnapshot, isWallet } from "./shape.js";
+import { isInt, isSnapshot, isWallet } from "./shape.js";
 import { addressOf, BrowserWallet, LocalWallet, newSecret, sessionKeyText, signInText, withdrawalText } from "./signing.js";
 import { forgetSecret, keepSecret, readSecret } from "./store.js";
 
@@ -20,6 +20,7 @@ export class Account extends EventTarget {
     this.config = config;
     this.market = market;
     this.api = api;
+    this.offered = []; // wallets of the browser, {name, provider}
     this.#forget();
   }
 
@@ -99,7 +100,7 @@ export class Account extends EventTarget {
 
   /** Let a fresh key sign bets for the wallet, within caps; its owner signs this once. */
   async authorise({ stake, total, hours }) {
-    const owner = this.#mustOwn();
+    const owner = await this.#ownerNow();
     const secret = newSecret();
     const now = Math.floor(this.market.now() / 1_000);
     const request = {
@@ -120,8 +121,11 @@ export class Account extends EventTarget {
     this.#changed();
   }
 
-  #mustOwn() {
-    if (!this.owner) throw new Error("Connect your wallet first: it has to sign this.");
+  /** Who signs for this wallet. After a reload, whichever wallet still shows us its account. */
+  async #ownerNow() {
+    for (const { name, provider } of this.owner ? [] : this.offered)
+      this.owner ??= await BrowserWallet.already(provider, name, this.address);
+    if (!this.owner) throw new Error("Your wallet has to sign this. Sign out and connect it again.");
     return this.owner;
   }
 
@@ -152,7 +156,7 @@ export class Account extends EventTarget {
       timestamp: Math.floor(this.market.now() / 1_000),
       chain_id: this.config.chain_id,
     };
-    request.signature = await this.#mustOwn().sign(withdrawalText(this.config, this.address, request));
+    request.signature = await (await this.#ownerNow()).sign(withdrawalText(this.config, this.address, request));
     const made = await this.api.post("withdrawals", request);
     this.wallet = await this.api.get("wallet");
     this.#changed();
@@ -177,7 +181,7 @@ export class Account extends EventTarget {
   #balance({ balance_micros: balance, cursor }) {
     if (!this.wallet || (this.cursor !== undefined && cursor < this.cursor)) return;
     this.cursor = cursor;
-    if (Number.isSafeInteger(balance)) this.wallet = { ...this.wallet, balance_micros: balance };
+    if (isInt(balance)) this.wallet = { ...this.wallet, balance_micros: balance };
   }
 }
 

@@ -54,9 +54,21 @@ export const get = (path) => call("GET", path);
 export const post = (path, body = {}) => call("POST", path, body);
 export const remove = (path) => call("DELETE", path);
 
-/** The same entries as a file. */
+const PAGES_MAX = 500;
+
+/** All pages of a list as one CSV file; `whole` is false where there were too many of them. */
 export async function csv(path) {
-  const reply = await answered("GET", path, { Accept: "text/csv" });
-  if (!reply.ok) throw new ApiError("unreadable", "The list could not be fetched.", {}, reply.status);
-  return reply.blob();
+  const parts = [];
+  for (let next = path; next; ) {
+    if (parts.length === PAGES_MAX) return { file: fileOf(parts), whole: false };
+    const reply = await answered("GET", next, { Accept: "text/csv" });
+    if (!reply.ok) throw new ApiError("unreadable", "The list could not be fetched.", {}, reply.status);
+    const text = await reply.text();
+    // Each page begins with the names of the columns: once is enough.
+    parts.push(parts.length ? text.slice(text.indexOf("\n") + 1) : text);
+    next = /<(\/api\/v1\/[^>]+)>;\s*rel="next"/.exec(reply.headers.get("Link") ?? "")?.[1];
+  }
+  return { file: fileOf(parts), whole: true };
 }
+
+const fileOf = (parts) => new Blob(parts, { type: "text/csv" });

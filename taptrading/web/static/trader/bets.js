@@ -6,7 +6,7 @@
 import { isBet, parseCell } from "./shape.js";
 
 const RANK = { pending: 0, unknown: 0, confirmed: 1, rejected: 2, refused: 2, won: 2, lost: 2, void: 2 };
-const SHOWN_MAX = 500;
+const KEPT_MAX = 2_000;
 const LINGER_MS = 120_000;
 
 const stateOf = (status) => (status === "accepted" ? "pending" : status);
@@ -42,6 +42,7 @@ export class Bets extends EventTarget {
       state: "pending",
       reason: "",
       betId: null,
+      resolvedAt: null,
       tappedAt: at,
       mine: true,
     });
@@ -67,7 +68,8 @@ export class Bets extends EventTarget {
       state,
       reason: data.reason ?? "",
       betId: data.bet_id,
-      resolvedAt: RANK[state] === 2 ? performance.now() : null,
+      // Of a bet that was decided before this page heard of it, nobody knows when: null.
+      resolvedAt: RANK[state] === 2 && known ? (known.resolvedAt ?? performance.now()) : null,
     });
   }
 
@@ -97,16 +99,14 @@ export class Bets extends EventTarget {
     const before = this.byNonce.get(bet.nonce) ?? null;
     this.byNonce.delete(bet.nonce);
     this.byNonce.set(bet.nonce, bet);
-    if (this.byNonce.size > SHOWN_MAX) this.#forgetOne();
+    if (this.byNonce.size > KEPT_MAX) this.#forgetOne();
     this.dispatchEvent(new CustomEvent("change", { detail: { bet, before } }));
     return bet;
   }
 
+  /** The one longest untouched, rather of those that are decided. */
   #forgetOne() {
-    for (const [nonce, bet] of this.byNonce)
-      if (RANK[bet.state] === 2) {
-        this.byNonce.delete(nonce);
-        return;
-      }
+    const oldest = [...this.byNonce.values()];
+    this.byNonce.delete((oldest.find((bet) => RANK[bet.state] === 2) ?? oldest[0]).nonce);
   }
 }

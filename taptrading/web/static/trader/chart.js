@@ -1,20 +1,18 @@
-// Draws the scene on one canvas, sixty times a second. Text is laid out once into small pictures
-// and copied from there.
+// Draws the scene on one canvas, sixty times a second.
 
-import { clockTime, dollars, price, rate, short, usdc } from "./format.js";
+import { BetCells } from "./bet_cells.js";
+import { clockTime, dollars, price } from "./format.js";
+import { Sprites } from "./sprites.js";
 import { Strips } from "./strips.js";
 
-const SPRITES_MAX = 1_000;
-const POP_MS = 900;
-
-const STYLES = ["--grid", "--ink", "--dim", "--accent", "--price", "--win", "--loss",
+const STYLES = ["--grid", "--ink", "--dim", "--accent", "--price", "--price-light", "--win", "--loss",
   "--void", "--doubt", "--locked", "--surface", "--back", "--cool", "--warm", "--on-accent"];
 
 export class Chart {
   constructor(canvas, market, bets, scene) {
     this.canvas = canvas;
     this.market = market;
-    this.bets = bets;
+    this.betCells = new BetCells(this, bets);
     this.scene = scene;
     this.brush = canvas.getContext("2d", { alpha: false });
     this.hover = null;
@@ -22,7 +20,7 @@ export class Chart {
     this.calm = matchMedia("(prefers-reduced-motion: reduce)");
     this.dark = matchMedia("(prefers-color-scheme: dark)");
     this.dark.addEventListener("change", () => this.restyle());
-    this.sprites = new Map();
+    this.sprites = new Sprites();
     this.strips = new Strips(market);
     this.restyle();
     new ResizeObserver(() => this.#resize()).observe(canvas);
@@ -36,7 +34,8 @@ export class Chart {
     );
     this.font = found.getPropertyValue("--font").trim() || "system-ui, sans-serif";
     this.strips.restyle(this.colour, this.font);
-    this.sprites.clear();
+    this.sprites.restyle(this.font, this.ratio);
+    this.light = null;
   }
 
   #resize() {
@@ -46,7 +45,7 @@ export class Chart {
     this.canvas.height = Math.max(1, Math.round(height * this.ratio));
     this.scene.resize(width, height);
     this.strips.forget();
-    this.sprites.clear();
+    this.sprites.restyle(this.font, this.ratio);
   }
 
   draw(offline) {
@@ -62,8 +61,9 @@ export class Chart {
     this.#lines();
     this.#offers(offline);
     this.#locked();
-    this.#path(offline);
-    this.#bets();
+    this.betCells.draw();
+    this.#path(offline); // over the bets: it is what decides them
+    this.betCells.drawWins();
     this.#marks();
     brush.restore();
     this.#axes();
@@ -117,77 +117,23 @@ export class Chart {
     brush.lineTo(right, scene.plotHeight);
     brush.stroke();
     brush.setLineDash([]);
-    if (right - left > 50) this.#text("locked", (left + right) / 2, 14, this.colour.dim, 11);
+    if (right - left > 50) this.text("locked", (left + right) / 2, 14, this.colour.dim, 11);
+    this.#countdown(right, 1 - (scene.now / 1_000 - start) / length);
   }
 
-  // The trader's own.
-
-  #bets() {
-    const now = performance.now();
-    for (const bet of this.bets.onChart(this.scene.now)) {
-      if (bet.state === "refused" || bet.state === "rejected") {
-        if (now - bet.resolvedAt < POP_MS) this.#gone(bet, (now - bet.resolvedAt) / POP_MS);
-      } else if (this.scene.isVisible(bet.column, bet.low)) {
-        this.#bet(bet, now);
-      }
-    }
-  }
-
-  #bet(bet, now) {
-    const { brush, colour, scene } = this;
-    const [left, top, width, height] = scene.box(bet.column, bet.low);
-    const look = LOOKS[bet.state];
-    const beat = bet.state === "pending" && !this.calm.matches ? 0.5 + 0.5 * Math.sin(now / 160) : 1;
-    brush.fillStyle = colour.back; // the rate beneath
-    brush.fillRect(left + 1, top + 1, width - 2, height - 2);
-    brush.globalAlpha = look.fill * (0.55 + 0.45 * beat);
-    brush.fillStyle = colour[look.colour];
-    brush.fillRect(left + 1, top + 1, width - 2, height - 2);
-    brush.globalAlpha = 1;
-    brush.strokeStyle = colour[look.colour];
-    brush.lineWidth = 2;
-    brush.setLineDash(look.dash);
-    brush.strokeRect(left + 2, top + 2, width - 4, height - 4);
-    brush.setLineDash([]);
-    const [above, below] = this.#words(bet, width < 72);
-    const middle = left + width / 2;
-    const ink = look.fill > 0.7 ? colour["on-accent"] : colour.ink;
-    if (height >= 32 && below) {
-      this.#text(above, middle, top + height / 2 - 7, ink, 12, true);
-      this.#text(below, middle, top + height / 2 + 7, ink, 10);
-    } else {
-      this.#text(above, middle, top + height / 2, ink, width > 64 ? 12 : 10, true);
-    }
-  }
-
-  /** What is most worth knowing first; the second line is for cells that have room for it. */
-  #words(bet, narrow) {
-    const stake = `$${short(bet.stake)}`;
-    switch (bet.state) {
-      case "pending":
-        return [stake, "pending"];
-      case "unknown":
-        return [`? ${stake}`, "unknown"];
-      case "confirmed":
-        return [bet.rate ? rate(bet.rate) : stake, stake];
-      case "won":
-        return [narrow ? `✓ $${dollars(Math.floor((bet.payout ?? 0) / 1e6) * 100)}` : `✓ +$${usdc(bet.payout ?? 0)}`, ""];
-      case "lost":
-        return [`✕ −${stake}`, ""];
-      default:
-        return [`↺ ${stake}`, "void"];
-    }
-  }
-
-  #gone(bet, share) {
+  /** How long the first open column stays open: a bar that shrinks over it. */
+  #countdown(left, share) {
     const { brush, scene, colour } = this;
-    if (!scene.isVisible(bet.column, bet.low)) return;
-    const [left, top, width, height] = scene.box(bet.column, bet.low);
-    brush.globalAlpha = 1 - share;
-    brush.strokeStyle = colour.loss;
-    brush.lineWidth = 2;
-    brush.strokeRect(left + 2, top + 2, width - 4, height - 4);
-    brush.globalAlpha = 1;
+    brush.fillStyle = colour.back;
+    brush.fillRect(left + 1, 0, scene.columnPx - 2, 24);
+    brush.fillStyle = colour.doubt;
+    brush.fillRect(left + 1, 0, (scene.columnPx - 2) * share, 3);
+    this.text(`${Math.ceil(share * scene.columnS)} s`, left + scene.columnPx / 2, 14, colour.doubt, 11);
+  }
+
+  /** Words with their middle at a point. */
+  text(words, x, y, colour, size, bold = false) {
+    this.sprites.write(this.brush, words, x, y, colour, size, bold);
   }
 
   /** Where the pointer is, and where the keyboard is. */
@@ -221,9 +167,13 @@ export class Chart {
     const headY = scene.y(shown);
     brush.lineTo(headX, headY);
     brush.lineJoin = "round";
+    brush.strokeStyle = colour.back; // keeps it apart from what it crosses
+    brush.lineWidth = 4;
+    brush.stroke();
     brush.strokeStyle = offline ? colour.dim : colour.price;
     brush.lineWidth = 2;
     brush.stroke();
+    if (!offline) this.#under(scene.x(path[first].t), headX);
     brush.setLineDash([2, 4]);
     brush.lineWidth = 1;
     brush.beginPath();
@@ -235,8 +185,28 @@ export class Chart {
     brush.beginPath();
     brush.arc(headX, headY, 4.5, 0, 2 * Math.PI);
     brush.fill();
+    brush.globalAlpha = 0.25;
+    brush.beginPath();
+    brush.arc(headX, headY, 9, 0, 2 * Math.PI);
+    brush.fill();
+    brush.globalAlpha = 1;
     this.headY = headY;
     this.headCents = shown;
+  }
+
+  /** A light below the path that was just drawn, from one x to another. */
+  #under(from, to) {
+    const { brush, scene, colour } = this;
+    if (this.light?.height !== scene.plotHeight) {
+      const made = brush.createLinearGradient(0, 0, 0, scene.plotHeight);
+      made.addColorStop(0, colour["price-light"]);
+      made.addColorStop(1, "transparent");
+      this.light = { height: scene.plotHeight, made };
+    }
+    brush.lineTo(to, scene.plotHeight);
+    brush.lineTo(from, scene.plotHeight);
+    brush.fillStyle = this.light.made;
+    brush.fill();
   }
 
   #axes() {
@@ -248,11 +218,11 @@ export class Chart {
     const lowest = Math.ceil(scene.centsAt(scene.plotHeight - 8) / every) * every;
     const middle = scene.plotWidth + (scene.width - scene.plotWidth) / 2;
     for (let cents = lowest; scene.y(cents) > 8; cents += every)
-      this.#text(dollars(cents), middle, scene.y(cents), colour.dim, 10);
+      this.text(dollars(cents), middle, scene.y(cents), colour.dim, 10);
     const apart = Math.max(1, Math.ceil(64 / scene.columnPx)) * columnS;
     const first = Math.ceil(scene.msAt(24) / 1_000 / apart) * apart;
     for (let at = first; scene.x(at * 1_000) < scene.plotWidth - 24; at += apart)
-      this.#text(clockTime(at * 1_000), scene.x(at * 1_000), scene.plotHeight + 12, colour.dim, 10);
+      this.text(clockTime(at * 1_000), scene.x(at * 1_000), scene.plotHeight + 12, colour.dim, 10);
     if (this.headCents === undefined) return;
     brush.fillStyle = colour.price;
     const y = Math.min(Math.max(this.headY, 10), scene.plotHeight - 10);
@@ -264,47 +234,7 @@ export class Chart {
     brush.fillStyle = colour.back;
     brush.fillText(price(this.headCents), middle, y + 0.5);
   }
-
-  // Text, from pictures.
-
-  #text(words, x, y, colour, size, bold = false) {
-    const name = `${words}|${colour}|${size}|${bold}`;
-    let sprite = this.sprites.get(name);
-    if (!sprite) {
-      if (this.sprites.size >= SPRITES_MAX) this.sprites.clear();
-      sprite = this.#sprite(words, colour, size, bold);
-      this.sprites.set(name, sprite);
-    }
-    const { width, height } = sprite;
-    const left = Math.round((x - width / this.ratio / 2) * this.ratio) / this.ratio;
-    const top = Math.round((y - height / this.ratio / 2) * this.ratio) / this.ratio;
-    this.brush.drawImage(sprite, left, top, width / this.ratio, height / this.ratio);
-  }
-
-  #sprite(words, colour, size, bold) {
-    const sprite = document.createElement("canvas");
-    const brush = sprite.getContext("2d");
-    const font = `${bold ? 700 : 500} ${size * this.ratio}px ${this.font}`;
-    brush.font = font;
-    sprite.width = Math.ceil(brush.measureText(words).width) + 2;
-    sprite.height = Math.ceil(size * this.ratio * 1.4);
-    brush.font = font;
-    brush.fillStyle = colour;
-    brush.textBaseline = "middle";
-    brush.fillText(words, 1, sprite.height / 2);
-    return sprite;
-  }
 }
-
-// A state is told by colour, by its outline and by a sign, so that no one of them is needed.
-const LOOKS = {
-  pending: { colour: "accent", fill: 0.35, dash: [5, 4] },
-  unknown: { colour: "doubt", fill: 0.25, dash: [2, 3] },
-  confirmed: { colour: "accent", fill: 0.85, dash: [] },
-  won: { colour: "win", fill: 0.9, dash: [] },
-  lost: { colour: "loss", fill: 0.28, dash: [] },
-  void: { colour: "void", fill: 0.3, dash: [8, 3] },
-};
 
 /** The price at an instant, straight between ticks. */
 export function headAt(path, ms) {

@@ -38,12 +38,12 @@ export async function evidence(api, config, bet) {
   bars.reverse();
   return el("div.evidence", {}, [
     el("p", {}, OUTCOMES[bet.state] ?? ""),
-    drawing(config, bet, bars.filter((bar) => Number.isFinite(bar.low + bar.high))),
+    drawing(config, bet, bars.filter((bar) => Number.isFinite(bar.low + bar.high)), settlement),
     facts(config, bet, settlement),
   ]);
 }
 
-function drawing(config, bet, bars) {
+function drawing(config, bet, bars, settlement) {
   const start = (bet.column - 2) * 1_000;
   const end = (bet.column + config.column_s + 2) * 1_000;
   const lows = [bet.low, ...bars.map((bar) => bar.low)];
@@ -61,6 +61,14 @@ function drawing(config, bet, bars) {
     made.append(svg("line", { class: "reach", x1: x(bar.t + 500), x2: x(bar.t + 500), y1: y(bar.low), y2: y(bar.high) }));
   const points = bars.flatMap((bar) => [[bar.t, bar.open], [bar.t + 1_000, bar.close]]);
   made.append(svg("polyline", { class: "line", points: points.map(([t, cents]) => `${x(t)},${y(cents)}`).join(" ") }));
+  // The lowest and the highest of the column decide: does what lies between them reach the band?
+  for (const [name, cents] of [["lowest", settlement.low_cents], ["highest", settlement.high_cents]]) {
+    if (!Number.isSafeInteger(cents)) continue;
+    made.append(svg("line", { class: "edge", x1: x(bet.column * 1_000), x2: x(columnEnd), y1: y(cents), y2: y(cents) }));
+    const label = svg("text", { x: x(columnEnd) + 5, y: y(cents) + 4 });
+    label.textContent = name;
+    made.append(label);
+  }
   for (const [ms, anchor] of [[bet.column * 1_000, "start"], [columnEnd, "end"]]) {
     const label = svg("text", { x: x(ms), y: HEIGHT - 6, "text-anchor": anchor });
     label.textContent = clockTime(ms);

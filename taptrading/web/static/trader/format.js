@@ -32,6 +32,12 @@ export function micros(text) {
 
 export const rate = (bps) => `${(Math.floor(bps / 100) / 100).toFixed(2)}×`;
 
+/** A rate in three figures, for where there is little room: "2.40×", "12.4×". */
+export const multiple = (bps) => `${rate(bps).slice(0, 4)}×`;
+
+/** What a stake pays at a rate: micros, rounded down as the platform does. */
+export const payout = (stake, bps) => Number((BigInt(stake) * BigInt(bps)) / 10_000n);
+
 export const price = (cents) => CENTS.format(cents / 100);
 
 export const dollars = (cents) => WHOLE.format(cents / 100);

@@ -6,19 +6,22 @@ import { Bets } from "./bets.js";
 import { Chart } from "./chart.js";
 import { byId, el, say } from "./dom.js";
 import { Feel } from "./feel.js";
-import { clockTime, gain, price, rate, short, shortAddress, usdc } from "./format.js";
+import { clockTime, gain, payout, price, rate, short, shortAddress, usdc } from "./format.js";
 import { Limits } from "./limits.js";
 import { Market } from "./market.js";
 import { announce, banner, toast } from "./notices.js";
+import { Outcomes } from "./outcomes.js";
 import { attempt, Panels } from "./panels.js";
 import { bandsFor, Scene } from "./scene.js";
-import { isConfig, isSnapshot } from "./shape.js";
+import { isBar, isConfig, isSnapshot } from "./shape.js";
 import { Choices } from "./store.js";
 import { Stream } from "./stream.js";
 import { Taps } from "./tap.js";
 import { sentence } from "./words.js";
 
 const STALE_MS = 1_500;
+const SLOW_MS = 400;
+const PAST_MS = 60_000;
 const FRAMES_KEPT = 1_200;
 // The line is drawn so far behind the newest tick that there is always one ahead of it.
 const BEHIND_MS = 120;
@@ -37,6 +40,10 @@ class Page {
     this.taps = new Taps({ config, market: this.market, bets: this.bets, stream: this.stream, account: this.account, choices: this.choices, api, chart: this.chart, say: (code, more) => this.#refusal(code, more) });
     this.panels = new Panels({ config, account: this.account, bets: this.bets, choices: this.choices, api, market: this.market });
     this.limits = new Limits({ account: this.account, api, market: this.market, panels: this.panels });
+    this.outcomes = new Outcomes((text, kind) => {
+      toast(text, kind);
+      announce(text);
+    });
     this.frames = [];
     this.drawnTaps = [];
     this.latency = null;
@@ -53,7 +60,6 @@ class Page {
     this.account.addEventListener("change", () => this.#accountChanged());
     // Whoever has no session is not asked who they are.
     const known = "session" in document.body.dataset ? this.account.restore().catch(() => false) : null;
-    this.#past();
     await known;
     this.#accountChanged();
     this.stream.connect();
@@ -66,13 +72,13 @@ class Page {
     return this.account.signedIn ? { channels: [...channels, "bets"], since: this.account.cursor } : { channels };
   }
 
-  /** The minutes before this visit, from the record. */
+  /** The minute before this connection, from the record. */
   async #past() {
-    const to = new Date();
-    const from = new Date(to.getTime() - 60_000);
+    const to = new Date(this.market.now());
+    const from = new Date(to.getTime() - PAST_MS);
     try {
       const { results } = await api.get(`prices?from=${from.toISOString()}&to=${to.toISOString()}&step_s=1&limit=200`);
-      if (Array.isArray(results)) this.market.remember(results.filter((bar) => bar && Number.isSafeInteger(bar.close_cents)).reverse());
+      if (Array.isArray(results)) this.market.remember(results.filter(isBar));
     } catch {
       // The line begins with the next tick, then.
     }
@@ -85,6 +91,8 @@ class Page {
     stream.addEventListener("frame", ({ detail }) => this.#take(detail));
     stream.addEventListener("open", () => {
       this.shutdown = false;
+      // With the first price, which tells the time there.
+      this.market.addEventListener("tick", () => this.#past(), { once: true });
       this.#vitals();
       this.taps.settleDoubts();
     });
@@ -119,12 +127,10 @@ class Page {
     const event = bet.state === "pending" ? "tap" : bet.state === "rejected" ? "refused" : bet.state;
     if (before || bet.mine) this.feel.of(event);
     if (!before || before.state === bet.state) return;
-    const band = `${price(bet.low)} to ${price(bet.high)}`;
-    if (bet.state === "won") toast(`Won $${usdc(bet.payout)} on ${band}.`, "good");
-    if (bet.state === "void") toast(`Void: prices were missing. $${usdc(bet.stake)} is back.`);
+    if (["won", "lost", "void"].includes(bet.state)) this.outcomes.add(bet);
     if (bet.state === "unknown") toast("Connection lost with a bet under way: finding out.", "warn");
-    const spoken = { confirmed: `Bet on ${band} confirmed at ${bet.rate ? rate(bet.rate) : ""}.`, won: `Won ${usdc(bet.payout ?? 0)} on ${band}.`, lost: `Lost ${usdc(bet.stake)} on ${band}.`, void: `Void, ${usdc(bet.stake)} is back.` }[bet.state];
-    if (spoken) announce(spoken);
+    if (bet.state === "confirmed")
+      announce(`Bet on ${price(bet.low)} to ${price(bet.high)} confirmed at ${bet.rate ? rate(bet.rate) : ""}.`);
   }
 
   #refusal(code, more = {}) {
@@ -144,12 +150,12 @@ class Page {
     const { market, scene, chart } = this;
     if (market.newest) {
       const zoom = this.choices.get("zoom");
-      const wanted = zoom || bandsFor(market.grid, this.config.band_cents, market.newest.cents, scene.shown - 1);
+      const wanted = zoom || bandsFor(market.grid, this.config.band_cents, market.newest.cents, scene.shown - 1) || scene.bands;
       scene.follow(market.now() - BEHIND_MS, market.newest.cents, wanted, since, !chart.calm.matches);
     }
     chart.draw(!this.stream.live || market.age() > STALE_MS);
     this.panels.refresh();
-    this.#tappedShown(started);
+    this.#tappedShown();
     this.frames.push(performance.now() - started);
     if (this.frames.length > FRAMES_KEPT) this.frames.shift();
     requestAnimationFrame((next) => this.#frame(next));
@@ -172,12 +178,21 @@ class Page {
     say(byId("age"), !market.newest ? "" : age < STALE_MS ? "live" : `${Math.round(age / 1_000)} s old`);
     byId("age").className = age < STALE_MS && live ? "fresh" : "stale";
     say(byId("latency"), live ? (this.latency === null ? "connected" : `${Math.round(this.latency)} ms`) : "offline");
-    byId("latency").className = `pill ${live ? "good" : "bad"}`;
+    byId("latency").className = `pill ${!live || this.latency > SLOW_MS ? "bad" : "good"}`;
+    this.#offer();
     say(byId("net"), gain(bets.net));
     byId("net").className = bets.net > 0 ? "good" : bets.net < 0 ? "bad" : "";
     say(byId("open"), String(bets.open.length));
     if (account.wallet) say(byId("balance"), `$${usdc(account.wallet.balance_micros)}`);
     this.#banner(live, age);
+  }
+
+  /** What the cell under the pointer, or under the keyboard, would bring. */
+  #offer() {
+    const cell = this.chart.hover ?? this.chart.focus;
+    const offer = cell && this.market.offer(cell.column, cell.low);
+    const stake = this.choices.get("stake");
+    say(byId("offer"), offer ? `$${short(stake)} at ${rate(offer.rate)} pays $${usdc(payout(stake, offer.rate))} · room for $${usdc(Math.floor(offer.room / 1e6) * 1e6).slice(0, -3)}` : "");
   }
 
   #banner(live, age) {
@@ -222,8 +237,8 @@ class Page {
     }
   }
 
-  #tap(cell) {
-    const pressed = performance.now();
+  /** `pressed`: when the finger or the key moved, as the browser says (ms of its clock). */
+  #tap(cell, pressed) {
     if (this.taps.tap(cell.column, cell.low)) (this.waitingTaps ??= []).push(pressed);
   }
 
@@ -237,7 +252,7 @@ class Page {
       const cell = event.pointerType === "mouse" ? cellOf(event) : null;
       this.chart.hover = cell && this.market.offer(cell.column, cell.low) ? cell : null;
       canvas.style.cursor = this.chart.hover ? "pointer" : "default";
-      canvas.title = this.#hint(cell);
+      this.#offer();
     });
     canvas.addEventListener("pointerleave", () => (this.chart.hover = null));
     let down = null;
@@ -249,21 +264,16 @@ class Page {
       const pressed = down;
       down = null;
       if (!pressed?.cell || Math.hypot(event.clientX - pressed.x, event.clientY - pressed.y) > 12) return;
-      this.#pressed(pressed.cell);
+      this.#pressed(pressed.cell, event.timeStamp);
     });
     canvas.addEventListener("pointercancel", () => (down = null));
   }
 
   /** An own bet explains itself; anything ahead is a tap. */
-  #pressed(cell) {
+  #pressed(cell, at) {
     const mine = [...this.bets.onChart(this.market.now())].find((bet) => bet.column === cell.column && bet.low === cell.low && !["refused", "rejected"].includes(bet.state));
     if (mine && !["pending", "unknown"].includes(mine.state)) this.panels.explain(mine);
-    else if (cell.column * 1_000 > this.market.now() - this.config.column_s * 1_000) this.#tap(cell);
-  }
-
-  #hint(cell) {
-    const offer = cell && this.market.offer(cell.column, cell.low);
-    return offer ? `${rate(offer.rate)} · room for $${usdc(offer.room)}` : "";
+    else if (cell.column * 1_000 > this.market.now() - this.config.column_s * 1_000) this.#tap(cell, at);
   }
 
   #keyboard() {
@@ -271,7 +281,7 @@ class Page {
     const steps = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
     canvas.addEventListener("keydown", (event) => {
       if (event.key === "Enter" || event.key === " ") {
-        if (this.chart.focus) this.#pressed(this.chart.focus);
+        if (this.chart.focus) this.#pressed(this.chart.focus, event.timeStamp);
       } else if (event.key === "Escape") {
         this.chart.focus = null;
       } else if (steps[event.key]) {
@@ -316,6 +326,7 @@ class Page {
       toast("You have play money. Tap a cell to bet.", "good");
     }));
     findWallets(({ name, provider }) => {
+      this.account.offered.push({ name, provider });
       const label = `Connect ${name}`;
       const box = byId("wallets");
       if ([...box.children].some((node) => node.textContent === label)) return;
@@ -330,7 +341,8 @@ class Page {
     byId("make-key").addEventListener("click", () => this.panels.open("keys", true));
   }
 
-  /** For whoever measures: milliseconds of script a frame, and from a tap to its frame. */
+  /** For whoever measures: milliseconds of script a frame; from each tap to the end of the frame
+   *  that draws it; and how many taps still wait for theirs. */
   timings() {
     return { frames: [...this.frames], taps: [...this.drawnTaps] };
   }
@@ -346,7 +358,7 @@ class Page {
           return { column, low, x: left + width / 2, y: top + height / 2, rate: market.offer(column, low).rate };
         }),
     );
-    return { now: market.now(), cells, bets: [...bets.byNonce.values()] };
+    return { now: market.now(), since: market.path[0]?.t, cells, bets: [...bets.byNonce.values()] };
   }
 }
 

@@ -59,13 +59,13 @@ export class Market extends EventTarget {
     return true;
   }
 
-  /** Bars of the past, oldest first, for the stretch before the first tick. */
+  /** Bars of a second, for the stretches of which no tick was heard. */
   remember(bars) {
-    const first = this.path[0]?.t ?? Infinity;
-    const older = bars
+    const heard = new Set(this.path.map(({ t }) => Math.ceil(t / 1_000) * 1_000));
+    const missed = bars
       .map(({ at, close_cents: cents }) => ({ t: Date.parse(at) + 1_000, cents }))
-      .filter(({ t, cents }) => t < first && Number.isSafeInteger(cents));
-    this.path = [...older, ...this.path];
+      .filter(({ t }) => t < this.newest.t && !heard.has(t));
+    this.path = [...missed, ...this.path].sort((one, other) => one.t - other.t);
     this.dispatchEvent(new Event("tick"));
   }
 

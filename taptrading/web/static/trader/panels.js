@@ -10,6 +10,7 @@ import { isBet, isInt, isText, parseCell } from "./shape.js";
 const SHOWN_BETS = 60;
 const MARKS = { pending: "…", unknown: "?", confirmed: "●", won: "✓", lost: "✕", void: "↺", rejected: "↩", refused: "–" };
 const KINDS = ["", "DEPOSIT", "STAKE", "PAYOUT", "REFUND", "HOLD", "RELEASE", "WITHDRAWAL", "ADJUSTMENT"];
+const SINCE_H = { "any time": 0, "last hour": 1, "last day": 24, "last week": 168 };
 const STATUSES = ["", "accepted", "confirmed", "won", "lost", "void", "rejected"];
 
 /** Run what a button asks for; say what went wrong, and never twice at once. */
@@ -108,7 +109,7 @@ export class Panels {
   #betRow(bet) {
     const band = `${dollars(bet.low)} – ${dollars(bet.high)}`;
     const result =
-      bet.state === "won" ? `+$${usdc(bet.payout ?? 0)}`
+      bet.state === "won" ? gain((bet.payout ?? 0) - bet.stake)
       : bet.state === "lost" ? `−$${usdc(bet.stake)}`
       : bet.state === "void" || bet.state === "rejected" ? "stake back"
       : bet.state === "refused" ? "not taken"
@@ -121,7 +122,7 @@ export class Panels {
         { type: "button", onclick: () => this.explain(bet) },
         el("span.mark", { ariaHidden: "true" }, MARKS[bet.state]),
         el("span.what", {}, el("b", {}, band), el("small", {}, `${clockTime(bet.column * 1_000)} · $${usdc(bet.stake)} at ${bet.rate ? rate(bet.rate) : bet.shownRate ? `≈ ${rate(bet.shownRate)}` : "–"}`)),
-        el("span.result", {}, result),
+        el("span.result", {}, result, bet.state === "won" ? el("small", {}, `$${usdc(bet.payout ?? 0)} paid`) : null),
       ),
     );
   }
@@ -147,17 +148,19 @@ export class Panels {
     const deposit = el("button", { type: "button", onclick: () => this.#deposit(deposit, amount) }, this.config.demo ? "Deposit play money" : "Announce a deposit");
     const withdraw = el("button.quiet", { type: "button", onclick: () => this.#withdraw(withdraw, amount, to) }, "Withdraw");
     const history = el("div", { id: "history" });
-    const what = el("select", { id: "what", ariaLabel: "What to list", onchange: () => this.#history(history, what.value, filter) },
+    const what = el("select", { id: "what", ariaLabel: "What to list", onchange: () => this.#history(history, what.value, filter, since) },
       el("option", { value: "ledger" }, "Every movement"), el("option", { value: "bets" }, "Bets"), el("option", { value: "withdrawals" }, "Withdrawals"), el("option", { value: "deposits" }, "Deposits"));
-    const filter = el("select", { id: "filter", ariaLabel: "Only these", onchange: () => this.#history(history, what.value, filter) });
+    const filter = el("select", { id: "filter", ariaLabel: "Only these", onchange: () => this.#history(history, what.value, filter, since) });
+    const since = el("select", { id: "since", ariaLabel: "Since", onchange: () => this.#history(history, what.value, filter, since) },
+      Object.keys(SINCE_H).map((name) => el("option", { value: name }, name)));
     box.replaceChildren(
       el("div.fields", {}, el("label", { htmlFor: "amount" }, "Amount, USDC"), amount, el("label", { htmlFor: "to" }, "To address"), to),
       el("div.row", {}, deposit, withdraw),
       el("h2", {}, "Where the money went"),
-      el("div.row", {}, what, filter, el("button.quiet", { type: "button", onclick: (event) => attempt(event.currentTarget, () => this.#saveCsv(filter.value)) }, "CSV")),
+      el("div.row", {}, what, filter, since, el("button.quiet", { type: "button", ariaLabel: "Save the ledger as CSV", onclick: (event) => attempt(event.currentTarget, () => this.#saveCsv(filter.value)) }, "CSV")),
       history,
     );
-    this.#history(history, "ledger", filter);
+    this.#history(history, "ledger", filter, since);
     return undefined;
   }
 
@@ -186,15 +189,17 @@ export class Panels {
     });
   }
 
-  #history(box, what, filter) {
+  #history(box, what, filter, since) {
     const values = what === "ledger" ? KINDS : what === "bets" ? STATUSES : [""];
     if (filter.dataset.of !== what) {
       filter.dataset.of = what;
       filter.replaceChildren(...values.map((value) => el("option", { value }, value ? value.toLowerCase() : "all")));
     }
-    filter.hidden = values.length < 2;
+    filter.hidden = since.hidden = values.length < 2;
     const name = what === "bets" ? "status" : "kind";
-    const path = `${what}?limit=25${filter.value ? `&${name}=${filter.value}` : ""}`;
+    const hours = since.hidden ? 0 : SINCE_H[since.value];
+    const from = hours ? `&from=${new Date(this.market.now() - hours * 3_600_000).toISOString()}` : "";
+    const path = `${what}?limit=25${filter.value ? `&${name}=${filter.value}` : ""}${from}`;
     box.replaceChildren();
     attempt(null, () => this.#more(box, what, path));
   }
@@ -231,7 +236,8 @@ export class Panels {
   }
 
   async #saveCsv(kind) {
-    const file = await this.api.csv(`/api/v1/ledger${kind && KINDS.includes(kind) ? `?kind=${kind}` : ""}`);
+    const { file, whole } = await this.api.csv(`/api/v1/ledger?limit=200${kind && KINDS.includes(kind) ? `&kind=${kind}` : ""}`);
+    if (!whole) toast("The file holds the newest entries; there are too many for one.", "warn");
     const link = el("a", { href: URL.createObjectURL(file), download: "taptrading-ledger.csv" });
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 1_000);

@@ -97,7 +97,7 @@ export class Scene {
 }
 
 /** How many bands show all that the next `columns` offer and a little more: the quieter the market,
- *  the nearer. */
+ *  the nearer. 0 if nothing is on offer: then nothing tells how wild the market is. */
 export function bandsFor(grid, bandCents, cents, columns) {
   const rows = grid.rates.slice(0, columns);
   let reach = 0;
@@ -105,5 +105,5 @@ export function bandsFor(grid, bandCents, cents, columns) {
     if (rows.some((row) => row[band]))
       reach = Math.max(reach, Math.abs(low + bandCents / 2 - cents) / bandCents);
   });
-  return Math.ceil(2 * reach) + 3;
+  return reach && Math.ceil(2 * reach) + 3;
 }

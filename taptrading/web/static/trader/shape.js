@@ -43,6 +43,9 @@ export function isBet(bet) {
 export const isTick = (data) =>
   isObject(data) && isInt(data.price_cents, 1, 1e13) && isTime(data.at) && isInt(data.age_ms);
 
+export const isBar = (data) =>
+  isObject(data) && isInt(data.close_cents, 1, 1e13) && isTime(data.at);
+
 const COLUMNS_MAX = 64;
 const BANDS_MAX = 128;
 const isRow = (check, length) => (row) =>

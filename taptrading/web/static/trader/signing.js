@@ -107,6 +107,13 @@ export class BrowserWallet {
     return new BrowserWallet(provider, address, name);
   }
 
+  /** The wallet that shows this page the account already, without asking anybody; or null. */
+  static async already(provider, name, address) {
+    const accounts = await provider.request({ method: "eth_accounts" }).catch(() => []);
+    const shown = Array.isArray(accounts) && accounts.some((one) => String(one).toLowerCase() === address);
+    return shown ? new BrowserWallet(provider, address, name) : null;
+  }
+
   constructor(provider, address, name) {
     this.provider = provider;
     this.address = address;

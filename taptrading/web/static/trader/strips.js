@@ -1,7 +1,7 @@
 // The grid's columns as pictures, one of them drawn anew a frame. Rates change ten times a second,
 // which nobody can read and which would cost every frame the drawing of two hundred of them.
 
-import { rate } from "./format.js";
+import { multiple } from "./format.js";
 
 const HEAT = 8;
 
@@ -50,7 +50,8 @@ export class Strips {
     Object.assign(strip, { lows, rates: rates[at], band });
     const { brush } = strip;
     const gap = ratio;
-    const roomy = width > 54 * ratio;
+    const round = 4 * ratio;
+    const shown = width > 44 * ratio ? multiple : (bps) => multiple(bps).slice(0, -1);
     brush.font = `500 ${Math.round((band > 20 * ratio ? 12 : 10) * ratio)}px ${this.font}`;
     brush.textAlign = "center";
     brush.textBaseline = "middle";
@@ -60,9 +61,11 @@ export class Strips {
       const top = Math.round(height - (index + 1) * band);
       const tall = Math.round(height - index * band) - top;
       brush.fillStyle = this.heat[heatOf(bps)];
-      brush.fillRect(gap, top + gap, width - 2 * gap, tall - 2 * gap);
+      brush.beginPath();
+      brush.roundRect(gap, top + gap, width - 2 * gap, tall - 2 * gap, round);
+      brush.fill();
       brush.fillStyle = this.ink;
-      brush.fillText(roomy ? rate(bps) : rate(bps).slice(0, 4), width / 2, top + tall / 2 + gap / 2);
+      brush.fillText(shown(bps), width / 2, top + tall / 2 + gap / 2);
     });
   }
 

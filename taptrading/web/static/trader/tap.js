@@ -98,7 +98,11 @@ export class Taps {
       }
     }
     const bet = this.bets.told(data);
-    if (bet && type === "bet.rejected") this.say(bet.reason || "rejected", { bet });
+    if (bet && type === "bet.rejected") {
+      // This word carries no rate. The grid's, of about the same instant, is shown if it explains it.
+      const rate = this.market.offer(bet.column, bet.low)?.rate;
+      this.say(bet.reason || "rejected", { bet, detail: rate < bet.minRate ? { rate_bps: rate } : {} });
+    }
     return bet !== null;
   }
 

@@ -24,8 +24,10 @@ const SENTENCES = {
   rejected: "The bet was not taken. Your stake is back.",
 };
 
-/** A sentence for a refusal of `code`; `bet` and `detail` make it more exact. */
+/** A sentence for a refusal of `code`; `bet` and `detail` make it more exact. A bet that has an id
+ *  was accepted before it was rejected: then the stake had moved, and is back. */
 export function sentence(code, { bet, detail = {}, room } = {}) {
+  const back = bet?.betId ? " Your stake is back." : "";
   if (code === "rate_moved") {
     const shown = bet?.shownRate ? rate(bet.shownRate) : "";
     const now = Number.isSafeInteger(detail.rate_bps) ? rate(detail.rate_bps) : "";
@@ -34,10 +36,11 @@ export function sentence(code, { bet, detail = {}, room } = {}) {
   }
   if (code === "limit_reached") {
     const left = Number.isSafeInteger(detail.room_micros) ? detail.room_micros : room;
-    return Number.isSafeInteger(left) ? `That cell takes $${usdc(left)} more at most.` : "That cell is full.";
+    return Number.isSafeInteger(left) ? `That cell takes $${usdc(left)} more at most.${back}` : `That cell is full.${back}`;
   }
   if (code === "player_limit") return ownLimit(detail);
   if (code === "insufficient_funds") return "Not enough balance for this stake.";
   if (code === "price_stale" && bet?.betId) return "No price came in time, stake returned.";
-  return SENTENCES[code] ?? "The bet was refused. Nothing was staked.";
+  if (Object.hasOwn(SENTENCES, code)) return SENTENCES[code];
+  return back ? SENTENCES.rejected : "The bet was refused. Nothing was staked.";
 }
