@@ -23,6 +23,8 @@ def gather() -> int:
     """How many were new."""
     notes = _untold(BreakerOverride, of_override) + _untold(BreakerChange, _of_change)
     notes += _untold(SourceChoice, _of_choice)
+    # Of one instant, in the order in which they came: newest first is how they were found.
+    notes.reverse()
     audit.record_all(sorted(notes, key=lambda note: note.at_us))
     return len(notes)
 

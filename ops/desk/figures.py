@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 from django.db.models import Sum
-from django.utils.timesince import timesince
 
 from bets import settlement
 from bets.exposure import liability_shares
@@ -175,7 +174,7 @@ def _settlement(now_us: int) -> Tile:
 def _liability(exposure: Figures) -> Tile:
     share = exposure["total"]["share"] or "0.0 %"
     how = WARNING if exposure["total"]["heat"] == _HEAT else GOOD
-    return Tile("Promised on open bets", share, how, f"of {exposure['limits']['all']} USDC")
+    return Tile("Open bets", share, how, f"promised, of {exposure['limits']['all']} USDC")
 
 
 def _disk() -> Tile:
@@ -220,9 +219,15 @@ def _since(label: str, at_us: int | None, now_us: int, most_s: int, note: str) -
     if at_us is None:
         return Tile(label, "not yet", UNKNOWN, note)
     old_s = max(0, now_us - at_us) // clock.US_PER_S
-    ago = timesince(clock.from_us(at_us), clock.from_us(now_us), depth=1).replace("\xa0", " ")
-    value = f"{old_s} s ago" if old_s < 60 else f"{ago} ago"
-    return Tile(label, value, GOOD if old_s <= most_s else BAD, note)
+    return Tile(label, f"{_span(old_s)} ago", GOOD if old_s <= most_s else BAD, note)
+
+
+def _span(seconds: int) -> str:
+    """In its largest unit."""
+    for unit, length_s in (("d", _DAY_S), ("h", 3_600), ("min", 60)):
+        if seconds >= length_s:
+            return f"{seconds // length_s} {unit}"
+    return f"{seconds} s"
 
 
 # Queues and counts.

@@ -23,6 +23,7 @@ for name in ("ann", "ben"):
     user.groups.add(Group.objects.get(name="operator"))
 """
 TRADERS: Final = 3
+PATIENCE_MS: Final = 120_000
 CHECKS: Final = ("ops.verify_ledger", "ops.backup", "ops.archive")
 
 
@@ -45,6 +46,7 @@ def main() -> int:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         errors: list[str] = []
         page = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme="light")
+        page.set_default_timeout(PATIENCE_MS)
         page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
         page.on("pageerror", lambda error: errors.append(str(error)))
         _sign_in(page, running)

@@ -1,6 +1,7 @@
 """`manage.py run_api` beside a running platform: what needs the writer works from there too."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from tests import stack
 
 pytestmark = pytest.mark.timeout(120)
 USDC = 1_000_000
+PASSWORD = "only for this test"
 
 
 @contextmanager
@@ -66,3 +68,21 @@ def test_api_workers_when_a_trader_deposits_then_the_writer_moves_the_money(tmp_
             assert (long.status_code, long.json()["error"]) == (413, "too_large")
             assert api.post("auth/logout").status_code == 204
             assert api.get("wallet").status_code == 401
+        _staff_see_operations(running, url)
+
+
+def _staff_see_operations(running: stack.Stack, url: str) -> None:
+    """The same page, from the workers that serve it in production, with all processes' figures."""
+    make = "from django.contrib.auth.models import User; User.objects.create_superuser('root',"
+    running.manage("shell", "-c", f"{make} password='{PASSWORD}')")
+    with httpx.Client(base_url=url) as http:
+        http.get("/admin/login/")
+        csrf = {"csrfmiddlewaretoken": http.cookies["csrftoken"]}
+        http.post("/admin/login/", data=csrf | {"username": "root", "password": PASSWORD})
+        page = http.get("/admin/operations/")
+        assert page.status_code == 200
+        assert "script-src 'self'" in page.headers["content-security-policy"]
+        assert "in the index" in page.text  # which the price feed counts
+        style = re.search(r'href="(/static/staff/staff[^"]*\.css)"', page.text)
+        assert style is not None
+        assert http.get(style[1]).status_code == 200

@@ -1,20 +1,31 @@
 """Two web processes on one port: together they are the platform, and either may die."""
 
+import json
 import os
 import signal
 import socket
+import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 
 import httpx
 import pytest
+import redis
 
 from tests import stack
 from tests.outsider import Line, Outsider
 
 pytestmark = pytest.mark.timeout(120)
 CONNECTIONS = 256
+PASSWORD = "only for this test"
+OPERATOR = f"""
+from django.contrib.auth.models import Group, User
+user = User.objects.create_user("ann", password="{PASSWORD}", is_staff=True)
+user.groups.add(Group.objects.get(name="operator"))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +131,88 @@ def test_socket_when_bet_is_placed_through_the_other_process_then_hears_of_it(
     for line in lines.values():
         assert line.about("bet.confirmed", bet_id)["bet_id"] == bet_id
         line.close()
+
+
+def override_of(client: HTTPConnection) -> str:
+    client.request("GET", "/api/v1/status")
+    return str(json.loads(client.getresponse().read())["override"])
+
+
+def one_client_each(platform: stack.Stack) -> list[HTTPConnection]:
+    """A connection to each of the two."""
+    found: dict[int, HTTPConnection] = {}
+    while len(found) < 2:
+        client = HTTPConnection("127.0.0.1", platform.port, timeout=10)
+        override_of(client)
+        kept = found.setdefault(server_of(platform, client.sock.getsockname()[1]), client)
+        if kept is not client:
+            client.close()
+    return list(found.values())
+
+
+def wait_until_all_say(clients: list[HTTPConnection], wanted: str) -> float:
+    """How long it took, in seconds."""
+    started = time.monotonic()
+    while {override_of(client) for client in clients} != {wanted}:
+        assert time.monotonic() < started + 10
+    return time.monotonic() - started
+
+
+def override_in_the_admin(platform: stack.Stack, state: str) -> None:
+    platform.manage("shell", "-c", OPERATOR)
+    with httpx.Client(base_url=platform.url) as http:
+        http.get("/admin/login/")
+        csrf = {"csrfmiddlewaretoken": http.cookies["csrftoken"]}
+        http.post("/admin/login/", data=csrf | {"username": "ann", "password": PASSWORD})
+        http.get("/admin/do/breaker/")
+        csrf = {"csrfmiddlewaretoken": http.cookies["csrftoken"]}
+        body = {"state": state, "minutes": "5", "reason": "trying it"}
+        done = http.post("/admin/do/breaker/", data=csrf | body)
+        assert (done.status_code, done.headers["location"]) == (302, "/admin/operations/")
+
+
+def test_override_when_spoken_in_any_of_three_places_then_all_follow_and_no_outcome_changes(
+    platform: stack.Stack,
+) -> None:
+    trader = Outsider(platform.url)
+    trader.sign_in()
+    trader.deposit(100)
+    bet_id = trader.place(trader.bet(trader.lasting_cell())).json()["bet_id"]
+    clients = one_client_each(platform)
+    server = redis.Redis(unix_socket_path=str(platform.folder / "data/run/valkey.sock"))
+    took = []
+    with server:
+        for state in ("open", "close", "open", "close", "open"):
+            server.publish("circuit:override", state)
+            took.append(wait_until_all_say(clients, state))
+    assert sorted(took)[2] < 1.0, took
+    assert trader.place(trader.bet(trader.lasting_cell())).json()["error"] == "breaker_open"
+    override_in_the_admin(platform, "close")
+    wait_until_all_say(clients, "close")
+    platform.manage("breaker", "open", "--reason", "trying it", "--by", "carl")
+    wait_until_all_say(clients, "open")
+
+    # What was bet before goes its way, whoever refuses what comes.
+    deadline = time.monotonic() + 60
+    while (bet := trader.http.get(f"bets/{bet_id}").json())["status"] not in ("won", "lost"):
+        assert time.monotonic() < deadline, bet
+        time.sleep(0.1)
+    column, low, high = map(int, bet["cell_id"].split("_"))
+    path = trader.http.get(f"settlements/{column}").json()
+    touched = path["low_cents"] < high and path["high_cents"] >= low
+    assert (path["state"], bet["status"]) == ("settled", "won" if touched else "lost")
+
+    platform.manage("breaker", "auto")
+    wait_until_all_say(clients, "auto")
+    platform.manage("shell", "-c", "from ops.audit import gather; gather.gather()")
+    with closing(sqlite3.connect(platform.folder / "data/taptrading.sqlite3")) as database:
+        told = database.execute(
+            "SELECT actor FROM ops_auditentry WHERE action = 'breaker.override' ORDER BY id"
+        ).fetchall()
+    assert [actor for (actor,) in told][:5] == ["redis"] * 5
+    assert {actor for (actor,) in told} >= {"redis", "ann", "carl"}
+    for client in clients:
+        client.close()
 
 
 def test_platform_when_one_web_process_is_killed_then_the_other_serves_and_it_returns(

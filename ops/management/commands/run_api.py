@@ -3,8 +3,10 @@
 import os
 import sys
 from argparse import ArgumentParser
+from pathlib import Path
 from typing import Any, Final
 
+from django.conf import settings
 from django.core.management.base import BaseCommand
 
 from taptrading.limits import LIMITS
@@ -30,6 +32,14 @@ def command(host: str, port: int, workers: int) -> list[str]:
     return [sys.executable, "-m", "granian", *words, *flags, "taptrading.wsgi:application"]
 
 
+def _count_with_the_platform() -> None:
+    """Beside a platform on the same data folder, its figures and ours are one: what `/metrics` and
+    the operations page show here is of all its processes."""
+    folder = Path(settings.DATA_DIR) / "run" / "metrics"
+    if folder.is_dir():
+        os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(folder))
+
+
 class Command(BaseCommand):
     help = (
         "Run the WSGI workers until SIGTERM or SIGINT. They need the platform's writer and Redis."
@@ -42,5 +52,6 @@ class Command(BaseCommand):
         parser.add_argument("--workers", type=int, default=os.environ.get("API_WORKERS", "2"))
 
     def handle(self, *, host: str, port: int, workers: int, **_: Any) -> None:
+        _count_with_the_platform()
         words = command(host, port, workers)
         os.execv(words[0], words)  # noqa: S606
