@@ -1,6 +1,7 @@
 """Parts of a platform at work die or are stopped; all the rest goes on, and they come back."""
 
 import os
+import random
 import signal
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from tests import stack
 from tests.bank.house import SETTINGS, USDC
 from tests.bank.nemesis import PARTS
 from tests.bank.wire import Answer
+from tests.crash.disk import Action, Shim
 from tests.failures.crowd import Crowd
 from tests.outsider import Line
 from tests.servers import short_folder
@@ -19,13 +21,22 @@ from tests.servers import short_folder
 pytestmark = pytest.mark.timeout(240)
 RATE = 4.0
 QUIET_S = 0.5
+CALLS = 60  # writes and the like of the writer: a few batches
 AT_ONCE_S = 1.5  # nobody waits for the writer's answer that long and is refused
 OVERDUE = "SELECT count(*) FROM bets_bet WHERE status = 'confirmed' AND column_start < {now_s} - 10"
 
 
 @pytest.fixture(scope="module")
-def at_work() -> Iterator[Crowd]:
-    with short_folder() as folder, stack.running(folder, **SETTINGS) as running:
+def shim() -> Iterator[Shim]:
+    """Between the writer and its disk."""
+    with short_folder() as folder:
+        yield Shim(folder, only=PARTS["writer"])
+
+
+@pytest.fixture(scope="module")
+def at_work(shim: Shim) -> Iterator[Crowd]:
+    settings = SETTINGS | shim.environment
+    with short_folder() as folder, stack.running(folder, **settings) as running:
         running.clock_rate(RATE)
         with Crowd(running).betting() as betting:
             yield betting
@@ -60,6 +71,21 @@ def test_writer_when_it_dies_then_bets_under_way_are_unknown_and_their_nonces_te
         nonce = word.body["nonce"].replace("-", "")
         stored = crowd.count(f"SELECT count(*) FROM bets_bet WHERE nonce = '{nonce}'")
         assert (found.status_code, stored) in ((200, 1), (404, 0))
+
+
+@pytest.mark.parametrize("action", Action, ids=lambda action: action.name)
+def test_writer_when_its_disk_fails_then_it_goes_on_by_itself_and_nothing_is_lost(
+    crowd: Crowd, shim: Shim, action: Action
+) -> None:
+    """At some write or fsync; at every one of them, without the others: `tests/crash`."""
+    fired, call = shim.fired, random.randint(1, CALLS)
+    print(f"{action.name} at call {call}")
+    writer = crowd.running.pid_of(PARTS["writer"])
+    shim.arm(call, action)
+    crowd.until(lambda: shim.fired > fired, "the writer writes nothing")
+    if action.kills:
+        crowd.until(lambda: not stack._alive(writer), "it lives on")
+    crowd.hears("accepted", times=10)
 
 
 def test_settlement_when_worker_and_beat_die_then_columns_are_paid_late_and_once(
@@ -106,3 +132,13 @@ def test_web_when_told_to_stop_then_new_bets_come_back_later_and_the_others_are_
     assert time.monotonic() - stopped < 5
     crowd.hears("accepted", since=since, times=10)
     assert crowd.counts(since)["outcome_unknown"] == 0
+
+
+def test_all_parts_when_killed_at_once_then_they_come_back_by_themselves(crowd: Crowd) -> None:
+    victims = {name: crowd.running.pid_of(words) for name, words in PARTS.items()}
+    assert len(set(victims.values())) == 6
+    for pid in victims.values():
+        os.kill(pid, signal.SIGKILL)
+    crowd.until(lambda: not any(map(stack._alive, victims.values())), "somebody lives on")
+    crowd.hears("accepted", times=10)
+    crowd.until(lambda: overdue(crowd) == 0, "nobody settles")
