@@ -203,8 +203,9 @@ def test_health_when_valkey_hangs_then_said_at_once_however_many_ask_and_well_ag
         began = time.monotonic()
         with ThreadPoolExecutor(40) as pool:  # ten times the threads that answer
             asked = list(pool.map(lambda _: health(platform), range(120)))
-        # Each waiting for Redis would be two minutes of seconds, shared by few threads.
-        assert time.monotonic() - began < 10
+        # Who asks does not wait for Redis: one of them does, a second each time, for all.
+        reports = {found["timestamp"] for _, found in asked}
+        assert len(reports) <= time.monotonic() - began + 2
         assert {status for status, _ in asked} == {503}
         assert health(platform, "/health/readiness") == (503, {"ready": False})
         assert health(platform, "/health/liveness") == (200, {"alive": True})
