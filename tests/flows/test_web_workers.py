@@ -171,13 +171,17 @@ def override_in_the_admin(platform: stack.Stack, state: str) -> None:
         assert (done.status_code, done.headers["location"]) == (302, "/admin/operations/")
 
 
+@pytest.mark.timeout(240)
 def test_override_when_spoken_in_any_of_three_places_then_all_follow_and_no_outcome_changes(
     platform: stack.Stack,
 ) -> None:
     trader = Outsider(platform.url)
     trader.sign_in()
     trader.deposit(100)
-    bet_id = trader.place(trader.bet(trader.lasting_cell())).json()["bet_id"]
+    cells = trader.cells()
+    first = min(int(cell["cell_id"].split("_")[0]) for cell in cells)
+    soon = next(cell for cell in cells if cell["cell_id"].startswith(f"{first + 5}_"))
+    bet_id = trader.place(trader.bet(soon, min_rate_bps=10_100)).json()["bet_id"]
     clients = one_client_each(platform)
     server = redis.Redis(unix_socket_path=str(platform.folder / "data/run/valkey.sock"))
     took = []
@@ -186,7 +190,7 @@ def test_override_when_spoken_in_any_of_three_places_then_all_follow_and_no_outc
             server.publish("circuit:override", state)
             took.append(wait_until_all_say(clients, state))
     assert sorted(took)[2] < 1.0, took
-    assert trader.place(trader.bet(trader.lasting_cell())).json()["error"] == "breaker_open"
+    assert trader.place(trader.bet(soon)).json()["error"] == "breaker_open"
     override_in_the_admin(platform, "close")
     wait_until_all_say(clients, "close")
     platform.manage("breaker", "open", "--reason", "trying it", "--by", "carl")
