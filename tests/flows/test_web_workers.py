@@ -211,7 +211,7 @@ def test_override_when_spoken_in_any_of_three_places_then_all_follow_and_no_outc
     platform.manage("shell", "-c", "from ops.audit import gather; gather.gather()")
     with closing(sqlite3.connect(platform.folder / "data/taptrading.sqlite3")) as database:
         told = database.execute(
-            "SELECT actor FROM ops_auditentry WHERE action = 'breaker.override' ORDER BY id"
+            "SELECT actor FROM ops_auditentry WHERE action = 'breaker.override' ORDER BY at"
         ).fetchall()
     assert [actor for (actor,) in told][:5] == ["redis"] * 5
     assert {actor for (actor,) in told} >= {"redis", "ann", "carl"}
