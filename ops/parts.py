@@ -30,9 +30,8 @@ def platform_parts(
         _managed("pricefeed", "run_pricefeed", after=first),
         *web,
         # The page comes first: these two cost the processor a second that a trader would wait.
-        # Two threads may be taken by long work (ops/turns.py), two are there for the traders.
-        _celery("worker", after=later, words=("--pool=threads", "--concurrency=4", *_QUIET)),
-        _celery("beat", after=later, words=(f"--schedule={_beat_file()}", "--pidfile=")),
+        worker(after=later),
+        beat(Path(settings.DATA_DIR) / "beat-schedule", after=later),
     ]
     if fund_house:
         parts.append(_managed("funding", "fund_demo_house", after=("writer",), once=True))
@@ -99,13 +98,19 @@ def _web(
     )
 
 
+def worker(after: tuple[str, ...] = ()) -> Part:
+    # Two threads may be taken by long work (ops/turns.py), two are there for the traders.
+    return _celery("worker", after=after, words=("--pool=threads", "--concurrency=4", *_QUIET))
+
+
+def beat(schedule: Path, after: tuple[str, ...] = ()) -> Part:
+    """`schedule` is its file: two beats need two."""
+    return _celery("beat", after=after, words=(f"--schedule={schedule}", "--pidfile="))
+
+
 def _celery(name: str, *, after: tuple[str, ...], words: tuple[str, ...]) -> Part:
     command = (sys.executable, "-m", "celery", "-A", "taptrading", "--quiet", name)
     return Part(name, (*command, "--loglevel=WARNING", *words), environment=_DJANGO, after=after)
 
 
 _DJANGO = {"DJANGO_SETTINGS_MODULE": "taptrading.settings"}
-
-
-def _beat_file() -> Path:
-    return Path(settings.DATA_DIR) / "beat-schedule"

@@ -6,6 +6,7 @@ more than one batch of the other.
 """
 
 import asyncio
+import math
 import time
 from collections import deque
 from typing import Final
@@ -34,12 +35,19 @@ class Request:
 
     __slots__ = ("background", "commands", "number", "stream", "until")
 
-    def __init__(self, stream: asyncio.StreamWriter, number: int, commands: list[Command]) -> None:
+    def __init__(
+        self,
+        stream: asyncio.StreamWriter,
+        number: int,
+        commands: list[Command],
+        deaf_since: float = math.inf,
+    ) -> None:
+        """Nothing is read while a batch is run: it may have waited since before that one."""
         self.stream = stream
         self.number = number
         self.commands = commands
         self.background = any(command.background for command in commands)
-        self.until = time.monotonic() + LIMITS.writer_batch_ms / 1_000
+        self.until = min(time.monotonic(), deaf_since) + LIMITS.writer_batch_ms / 1_000
 
     def answer(self, outcomes: list[Outcome]) -> None:
         if not self.stream.is_closing():  # who has gone away asks by-nonce

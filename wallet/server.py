@@ -7,6 +7,7 @@ thread has one order of events.
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import time
 from collections.abc import Awaitable, Callable
@@ -69,6 +70,8 @@ class WriterServer:
         self._tell = asyncio.Event()
         self._told = asyncio.Event()
         self._changes = balances.Changes()
+        # When the batch began after which nothing that waited has been read yet.
+        self._deaf_since = math.inf
         self._last_size = 0
         self._last_s = 0.0
         self._due_refused = 0
@@ -111,7 +114,7 @@ class WriterServer:
                 body = await reader.readexactly(frame_length(header))
                 number, commands = self._decode(body)
                 if commands:
-                    self._take(Request(stream, number, commands))
+                    self._take(Request(stream, number, commands, self._deaf_since))
                 else:  # somebody asks whether we are there
                     stream.write(encode_frame(number, []))
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -141,6 +144,8 @@ class WriterServer:
                 self._run_due()
             if self._stopping:
                 return
+            await asyncio.sleep(0)
+            self._deaf_since = math.inf
 
     async def _gather(self) -> None:
         """A batch costs some milliseconds however small it is. While so many come that each one
@@ -206,6 +211,7 @@ class WriterServer:
             start = end
 
     def _run(self, commands: list[Command], patience_s: float) -> list[Outcome]:
+        self._deaf_since = time.monotonic()
         outcomes, told = self.writer.run(commands, patience_s)
         happened = [event for event in told if type(event) is events.Event]
         if happened:

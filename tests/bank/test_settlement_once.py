@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +14,8 @@ import pysqlite3 as sqlite3
 import pytest
 import redis
 
+from ops import parts
+from ops.supervisor import Part
 from taptrading.clock import SharedClock
 from tests import stack
 from tests.bank.game import check_books, wait_until_all_is_settled
@@ -151,24 +152,21 @@ def test_column_when_the_worker_dies_in_its_middle_then_each_bet_is_paid_once(
 def test_columns_when_workers_and_beats_run_twice_then_each_bet_is_paid_once(
     table: Table,
 ) -> None:
-    with another(table, "worker"), another(table, "beat"):
+    schedule = table.running.folder / "another-beat"
+    with another(table, parts.worker()), another(table, parts.beat(schedule)):
         columns = [table.place() for _ in range(2)]
         table.check()
     assert all(table.state(column) for column in columns)
 
 
 @contextmanager
-def another(table: Table, part: str) -> Iterator[None]:
-    """One more of what the platform runs already, with its command line and environment."""
-    of = Path(f"/proc/{table.pid(part)}")
-    command = of.joinpath("cmdline").read_bytes().decode().split("\0")[:-1]
-    if part == "beat":
-        own = table.running.folder / "another-beat"
-        command = [f"--schedule={own}" if w.startswith("--schedule") else w for w in command]
-    pairs = of.joinpath("environ").read_bytes().decode().split("\0")[:-1]
-    environment = dict(pair.split("=", 1) for pair in pairs)
+def another(table: Table, part: Part) -> Iterator[None]:
+    """One more of what the platform runs already, in its environment."""
+    # Not that of the part itself: Celery writes its title over it.
+    pairs = Path(f"/proc/{table.running.process.pid}/environ").read_bytes().decode().split("\0")
+    environment = dict(pair.split("=", 1) for pair in pairs[:-1]) | part.environment
     process = subprocess.Popen(
-        [sys.executable, *command[1:]],
+        part.command,
         cwd=stack.ROOT,
         env=environment,
         stdout=subprocess.DEVNULL,
@@ -225,9 +223,7 @@ def test_column_when_its_ticks_are_being_recorded_at_the_deadline_then_they_coun
 
 
 def put_off(table: Table, since: int) -> bool:
-    with table.running.log.open("rb") as log:
-        log.seek(since)
-        return b"settlement goes on later: database is locked" in log.read()
+    return logged(table, since, b"settlement goes on later: database is locked") > 0
 
 
 def record(connection: Any, end_us: int, recorded_at_us: int) -> None:
@@ -251,10 +247,12 @@ def test_worker_when_redis_dies_as_its_tasks_end_then_it_settles_again(table: Ta
     table.place()
     os.kill(writer, signal.SIGSTOP)  # who settles waits for it
     try:
+        # From when some gave up, as many as there are places begin at once, and have four seconds.
+        until(lambda: logged(table, said, b"settlement goes on later") > 0, "none gives up")
         with redis.Redis.from_url(table.server.url) as client:
             until(taking_stops(client), "the worker has places left")
         table.server.stop()
-        until(lambda: lost_ends(table, said) >= 2, "the tasks did not end meanwhile")
+        until(lambda: logged(table, said, b"Couldn't ack") >= 2, "the tasks did not end meanwhile")
     finally:
         table.server.start()
         os.kill(writer, signal.SIGCONT)
@@ -275,7 +273,7 @@ def taking_stops(client: "redis.Redis") -> Callable[[], bool]:
     return stopped
 
 
-def lost_ends(table: Table, since: int) -> int:
+def logged(table: Table, since: int, words: bytes) -> int:
     with table.running.log.open("rb") as log:
         log.seek(since)
-        return log.read().count(b"Couldn't ack")
+        return log.read().count(words)

@@ -133,7 +133,8 @@ def test_ledger_when_locked_then_bets_wait_three_seconds_and_are_refused_whole(
     crowd.hears("accepted", times=30)
     waited = max(word.took_s for word in crowd.words[since:])
     assert (refused > 0) == (seconds > BATCH_S)
-    assert min(seconds, BATCH_S) - 0.3 < waited < BATCH_S + 2.5
+    # So long at most on the way to the writer, behind what is under way, and so long there.
+    assert min(seconds, BATCH_S) - 0.3 < waited < 2 * BATCH_S + 1.5
     assert crowd.counts(since)["outcome_unknown"] == 0
 
 

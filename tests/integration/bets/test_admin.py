@@ -27,7 +27,7 @@ def plain_pages(settings):
 
 
 @pytest.fixture
-def rows(db):
+def rows(own_wallets):
     """One bet of 2.5 USDC at 1.9423, its liability and its column's decision."""
     wallet = Wallet.objects.create(id=7_000, kind="player", address=ADDRESS, created_at=AT)
     bet = Bet.objects.create(

@@ -25,6 +25,10 @@ def project(tmp_path: Path) -> Path:
     (tmp_path / "requirements").mkdir()
     for name in ("run.txt", "dev.txt"):
         (tmp_path / "requirements" / name).touch()
+    native = tmp_path / "taptrading" / "native"
+    native.mkdir(parents=True)
+    for name in ("fast.c", "build.py"):
+        (native / name).touch()
     (tmp_path / "manage.py").write_text("import sys; print('runs on', sys.prefix)\n")
     return tmp_path
 

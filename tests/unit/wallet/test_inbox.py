@@ -1,5 +1,6 @@
 """The writer's inbox: order, two lanes that take turns, bounds."""
 
+import time
 from typing import Any
 
 import msgspec
@@ -50,6 +51,18 @@ def test_take_then_all_that_wait_in_order(inbox: Inbox) -> None:
     assert inbox
     assert taken(inbox) == [0, 1, 2]
     assert not inbox
+
+
+def test_take_when_it_waited_while_a_batch_was_run_then_too_late_from_its_beginning(
+    inbox: Inbox,
+) -> None:
+    patience_s = LIMITS.writer_batch_ms / 1_000
+    began = time.monotonic()
+    line = Line()
+    inbox.put(Request(line, 0, [RequestDeposit(1, 1)], began - patience_s))
+    inbox.put(Request(Line(), 1, [RequestDeposit(1, 1)], began - 0.1))
+    assert taken(inbox) == [1]
+    assert line.heard == [[["refusal", "dependency_unavailable", {}, ""]]]
 
 
 def test_take_when_both_lanes_wait_then_they_take_turns(inbox: Inbox) -> None:
