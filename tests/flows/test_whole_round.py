@@ -189,8 +189,12 @@ def test_metrics_add_up_what_all_processes_count(platform: stack.Stack, trader: 
     before = _metrics(platform)
     cell = trader.lasting_cell()
     assert trader.place(trader.bet(cell, min_rate_bps=10_100)).status_code == 202
-    after = _metrics(platform)
     batches = "writer_batch_size_count"  # counted in the writer, asked of the web process
+    after = _metrics(platform)
+    deadline = time.monotonic() + 10  # the writer tells its figures once a second
+    while after[batches] == before.get(batches, 0) and time.monotonic() < deadline:
+        time.sleep(0.05)
+        after = _metrics(platform)
     assert after[batches] > before.get(batches, 0)
     assert after["pricefeed_ticks_total"] > 0
     assert 0 <= after["price_feed_staleness_seconds"] < 5

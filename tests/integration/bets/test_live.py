@@ -156,10 +156,11 @@ async def test_exposure_when_published_changes_the_room(server: Valkey, board: B
             pass  # the tick was still on its way
         state = msgspec.msgpack.encode(ExposureState(10_000_000_000, []))
         await hub.publish(EXPOSURE_KIND, state)
-        after = room_micros(await socket.next("grid.update"))
         assert before == 0
-        assert after is not None
-        assert after > 0
+        # Grids also come by the clock: one made before the exposure arrived may still be ahead.
+        async with asyncio.timeout(10):
+            while not room_micros(await socket.next("grid.update")):
+                pass
 
 
 async def test_batch_when_published_reaches_its_wallet_only(server: Valkey, board: Board) -> None:
