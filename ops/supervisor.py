@@ -193,9 +193,12 @@ class _Keeper:
     def _refuse_newcomers(self) -> None:
         """As our own copy of the socket keeps it open, newcomers would wait for nobody. The next
         run listens on it again."""
-        if self.part.listener is not None:
-            with contextlib.suppress(OSError):  # nobody listens on it
-                self.part.listener.shutdown(socket.SHUT_RDWR)
+        listener = self.part.listener
+        # A socket that is shut down while nobody listens on it stays so: whoever listens on it
+        # later accepts connections that the kernel resets at their first byte.
+        if listener is not None and listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            with contextlib.suppress(OSError):
+                listener.shutdown(socket.SHUT_RDWR)
 
     async def _watch(self, child: Child) -> None:
         """Notices that the part came up, or that it takes too long."""

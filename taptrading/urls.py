@@ -10,6 +10,8 @@ from drf_spectacular.views import (
 
 from taptrading.web.views import TraderPage
 
+admin.autodiscover()
+
 urlpatterns = [
     # Tried in this order, so what is asked for most stands first.
     path("api/v1/", include("bets.urls")),

@@ -43,13 +43,27 @@ def _flush_audit_too(self: Any, style: Any, tables: Any, **options: Any) -> list
 DatabaseOperations.sql_flush = _flush_audit_too  # type: ignore[method-assign]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whoever may use the database may use the prices' too."""
+# Tests of whole platforms, each some dozen processes: two at once would starve each other.
+_PLATFORMS = {"bank", "failures", "flows"}
+
+
+def _has_platform(item: pytest.Item) -> bool:
+    return item.path.parent.name in _PLATFORMS
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
+    """Whoever may use the database may use the prices' too. Of several workers (`--dist loadgroup`)
+    one has all platforms, beginning with them, the others have file after file."""
     for item in items:
         mark = item.get_closest_marker("django_db")
         if mark or {"db", "transactional_db"} & set(getattr(item, "fixturenames", ())):
             given = dict(mark.kwargs) if mark else {}
             item.add_marker(pytest.mark.django_db(**{"databases": "__all__"} | given), append=False)
+        group = "platforms" if _has_platform(item) else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
+    yield
+    items.sort(key=_has_platform, reverse=True)
 
 
 @pytest.fixture

@@ -20,7 +20,9 @@ class Outsider:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.http = httpx.Client(base_url=url + "/api/v1/", timeout=10)
+        # Connections beyond the number that is kept are closed under the hands of other threads.
+        limits = httpx.Limits(max_connections=100, max_keepalive_connections=100)
+        self.http = httpx.Client(base_url=url + "/api/v1/", timeout=10, limits=limits)
         self.account = Account.create()
         self.address = self.account.address.lower()
         self.config: dict[str, Any] = self.http.get("config").json()

@@ -1,9 +1,11 @@
 """Real servers for tests: they die with the test, whatever kills it."""
 
+import asyncio
 import ctypes
 import signal
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,6 +72,71 @@ def valkey_server(folder: Path, *, keeps_data: bool = False) -> Iterator[Valkey]
             yield server
         finally:
             server.stop()
+
+
+class Cable:
+    """A Unix socket whose far end is another one, until it is `cut`: then nothing of what is said
+    arrives, nobody hears an end, and whoever connects waits. Once `healed`, what was said meanwhile
+    arrives, late, unless whoever said it has gone."""
+
+    def __init__(self, far: Path, socket: Path) -> None:
+        self._far = far
+        self.url = f"unix://{socket}?db=0"
+        self._socket = socket
+        self._cut = {"there": False, "back": False}
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="cable", daemon=True)
+        self._laid = threading.Event()
+
+    def cut(self, *ways: str) -> None:
+        """`there`, `back` or both."""
+        self._cut |= dict.fromkeys(ways, True)
+
+    def heal(self) -> None:
+        self._cut = dict.fromkeys(self._cut, False)
+
+    @contextmanager
+    def laid(self) -> Iterator["Cable"]:
+        self._thread.start()
+        self._laid.wait(10)
+        try:
+            yield self
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        serving = asyncio.start_unix_server(self._connected, str(self._socket), backlog=1_024)
+        self._loop.run_until_complete(serving)
+        self._laid.set()
+        self._loop.run_forever()
+
+    async def _connected(self, near: asyncio.StreamReader, to_near: asyncio.StreamWriter) -> None:
+        try:
+            await self._while_cut("there")
+            far, to_far = await asyncio.open_unix_connection(str(self._far))
+        except OSError:
+            to_near.close()
+            return
+        await asyncio.gather(self._carry("there", near, to_far), self._carry("back", far, to_near))
+
+    async def _carry(
+        self, way: str, source: asyncio.StreamReader, sink: asyncio.StreamWriter
+    ) -> None:
+        try:
+            while words := await source.read(1 << 16):
+                await self._while_cut(way)
+                sink.write(words)
+                await sink.drain()
+        except OSError:
+            pass
+        await self._while_cut(way)
+        sink.close()
+
+    async def _while_cut(self, way: str) -> None:
+        while self._cut[way]:
+            await asyncio.sleep(0.01)
 
 
 @contextmanager

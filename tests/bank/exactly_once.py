@@ -278,8 +278,13 @@ async def _break(
     fault_s: float,
     say: Callable[[str], None],
 ) -> None:
+    """Each fault once something was done after the one before: a slow machine needs longer to come
+    back, and refusals alone prove nothing."""
     while not over.is_set():
+        done = len(trial.done)
         await asyncio.sleep(trial.rng.uniform(0.3, 1.7) * fault_s)
+        while len(trial.done) == done and not over.is_set():
+            await asyncio.sleep(0.05)
         fault = trial.rng.choice(FAULTS)
         trial.faults += 1
         trial.flushes += fault[0] == "flush"

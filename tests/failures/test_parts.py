@@ -15,6 +15,7 @@ from tests.bank.nemesis import PARTS
 from tests.bank.wire import Answer
 from tests.crash.disk import Action, Shim
 from tests.failures.crowd import Crowd
+from tests.failures.herd import Herd
 from tests.outsider import Line
 from tests.servers import short_folder
 
@@ -22,6 +23,7 @@ pytestmark = pytest.mark.timeout(240)
 RATE = 4.0
 QUIET_S = 0.5
 CALLS = 60  # writes and the like of the writer: a few batches
+SOCKETS = 2_000
 AT_ONCE_S = 1.5  # nobody waits for the writer's answer that long and is refused
 OVERDUE = "SELECT count(*) FROM bets_bet WHERE status = 'confirmed' AND column_start < {now_s} - 10"
 
@@ -132,6 +134,21 @@ def test_web_when_told_to_stop_then_new_bets_come_back_later_and_the_others_are_
     assert time.monotonic() - stopped < 5
     crowd.hears("accepted", since=since, times=10)
     assert crowd.counts(since)["outcome_unknown"] == 0
+
+
+def test_web_when_thousands_of_sockets_come_back_at_once_then_all_are_in_and_bets_go_on(
+    crowd: Crowd,
+) -> None:
+    with Herd(crowd.running.port, SOCKETS).gathered() as herd:
+        crowd.until(lambda: herd.hearing == SOCKETS, lambda: f"only {herd.hearing} were let in")
+        since = len(crowd.words)
+        os.kill(crowd.running.pid_of(PARTS["web"]), signal.SIGKILL)
+        crowd.until(lambda: herd.lost >= SOCKETS, "some have not noticed")
+        crowd.hears("accepted", since=since, times=10)
+        crowd.until(lambda: herd.hearing == SOCKETS, lambda: f"only {herd.hearing} came back")
+        since = len(crowd.words)
+        crowd.hears("accepted", since=since, times=10)
+        assert herd.lost == SOCKETS  # nobody who was let in again was sent away again
 
 
 def test_all_parts_when_killed_at_once_then_they_come_back_by_themselves(crowd: Crowd) -> None:

@@ -16,7 +16,7 @@ from taptrading.limits import LIMITS
 from tests import stack
 from tests.bank.house import SETTINGS
 from tests.failures.crowd import Crowd
-from tests.servers import Valkey, short_folder, valkey_server
+from tests.servers import Cable, Valkey, short_folder, valkey_server
 
 pytestmark = pytest.mark.timeout(240)
 RATE = 4.0
@@ -32,9 +32,10 @@ HEALED = {"accepted", "cell_taken", "cell_locked", "cell_off_grid", "rate_moved"
 
 
 class House:
-    def __init__(self, running: stack.Stack, valkey: Valkey) -> None:
+    def __init__(self, running: stack.Stack, valkey: Valkey, cable: Cable) -> None:
         self.running = running
         self.valkey = valkey
+        self.cable = cable
 
     def check(self, name: str) -> dict[str, Any]:
         """One of `/healthz`."""
@@ -52,10 +53,11 @@ def house() -> Iterator[House]:
     with (
         short_folder() as folder,
         valkey_server(folder, keeps_data=True) as valkey,
-        stack.running(folder, REDIS_URL=valkey.url, **SETTINGS) as running,
+        Cable(valkey.socket, folder / "cable.sock").laid() as cable,
+        stack.running(folder, REDIS_URL=cable.url, **SETTINGS) as running,
     ):
         running.clock_rate(RATE)
-        yield House(running, valkey)
+        yield House(running, valkey, cable)
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +88,27 @@ def test_valkey_when_stopped_then_bets_are_refused_and_all_comes_back_by_itself(
             shutil.rmtree(house.valkey.folder / "appendonlydir")
     finally:
         house.valkey.start()
+
+    crowd.hears("accepted", times=20)
+    crowd.until(lambda: house.check("redis")["status"] == "ok", "health does not see it come back")
+    since = len(crowd.words)
+    crowd.hears("accepted", times=30)
+    assert set(crowd.counts(since)) <= HEALED
+
+
+@pytest.mark.parametrize("ways", [("there", "back"), ("back",)], ids="_".join)
+def test_valkey_when_cut_off_then_bets_are_refused_and_all_comes_back_by_itself(
+    house: House, crowd: Crowd, ways: tuple[str, ...]
+) -> None:
+    """Nobody hears an end: neither of a connection, nor of what was asked. With the way back cut
+    alone, what it was asked is done, and nobody knows."""
+    house.cable.cut(*ways)
+    try:
+        crowd.hears("dependency_unavailable", times=20)
+        crowd.until(lambda: house.check("redis")["status"] == "down", "health does not see it")
+        assert set(house.reads().values()) == {200}
+    finally:
+        house.cable.heal()
 
     crowd.hears("accepted", times=20)
     crowd.until(lambda: house.check("redis")["status"] == "ok", "health does not see it come back")

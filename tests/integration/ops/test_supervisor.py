@@ -450,6 +450,21 @@ while True:
 """
 
 
+# Dies before it listens, the first time, then gives back what it is told.
+STUMBLES = """
+import os, signal, socket, sys
+if not os.path.exists("stumbled"):
+    open("stumbled", "w").close()
+    os.kill(os.getpid(), signal.SIGKILL)
+listener = socket.socket(fileno=int(sys.argv[1]))
+listener.listen()
+while True:
+    connection, _ = listener.accept()
+    connection.sendall(connection.recv(100))
+    connection.close()
+"""
+
+
 def serving(name: str, listener: socket.socket) -> Part:
     command = (*PYTHON, SERVES, str(listener.fileno()))
     return Part(name, command, listener=listener, probe=probes.listens(listener))
@@ -509,6 +524,26 @@ async def test_stop_when_program_is_slow_to_end_then_newcomers_are_refused_meanw
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection("127.0.0.1", port)
         os.kill(next(int(line) for who, line in log.lines if who == "web"), signal.SIGKILL)
+        await running
+
+
+async def test_run_when_part_died_before_it_listened_then_it_is_heard_once_it_does(
+    tmp_path: Path,
+) -> None:
+    log, port = Log(), free_port()
+    with web_listeners("127.0.0.1", port, 1) as (listener,):
+        command = (*PYTHON, STUMBLES, str(listener.fileno()))
+        part = Part("web", command, listener=listener, probe=probes.listens(listener))
+        supervisor = make_supervisor(part, log=log, folder=tmp_path)
+        running = asyncio.create_task(supervisor.run())
+        await log.until(lambda log: log.count("up", "web") == 1)
+
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"are you there?")
+        async with asyncio.timeout(BOUND_S):
+            assert await reader.read() == b"are you there?"
+        writer.close()
+        supervisor.stop()
         await running
 
 

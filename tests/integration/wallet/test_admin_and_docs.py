@@ -61,6 +61,7 @@ def test_admin_when_root_looks_then_a_list_in_few_queries_and_nothing_to_change(
 
 
 def test_admin_then_every_table_of_money_is_there() -> None:
+    admin.autodiscover()
     assert set(TABLES) <= set(admin.site._registry)
 
 
