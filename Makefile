@@ -58,7 +58,7 @@ space := $(subst ,, )
 
 # The browser's tests run by themselves: its driver keeps an event loop that asyncio's tests mind.
 pytest: $(DEV_STAMP) $(BUNDLE) $(NATIVE)
-	$(VENV)/bin/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder \
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder \
 		--cov --cov-branch --cov-report= --ignore=tests/browser
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile tests/browser
 	$(VENV)/bin/python -m coverage report --skip-covered --fail-under=$(MONEY_COVERED) \

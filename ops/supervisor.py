@@ -50,8 +50,8 @@ class BackOff:
     """How long to wait before the next start: doubling, bounded, forgiven after a good run."""
 
     first_s: float = 0.25
-    most_s: float = 30.0
-    good_run_s: float = 20.0
+    most_s: float = 5.0
+    good_run_s: float = 10.0
     failures: int = 0
 
     def after_run(self, ran_s: float) -> float:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.db.backends.sqlite3.operations import DatabaseOperations
+from xdist.scheduler.loadfile import LoadFileScheduling  # type: ignore[import-untyped]
 
 from bets.handlers import game_handlers
 from bets.liabilities import promised_micros
@@ -43,27 +44,36 @@ def _flush_audit_too(self: Any, style: Any, tables: Any, **options: Any) -> list
 DatabaseOperations.sql_flush = _flush_audit_too  # type: ignore[method-assign]
 
 
-# Tests of whole platforms, each some dozen processes: two at once would starve each other.
-_PLATFORMS = {"bank", "failures", "flows"}
+# Tests of whole platforms, each a dozen processes: two at once would starve each other.
+_PLATFORMS = ("tests/bank/", "tests/failures/", "tests/flows/")
 
 
-def _has_platform(item: pytest.Item) -> bool:
-    return item.path.parent.name in _PLATFORMS
+def _scope(nodeid: str) -> str:
+    return "platforms" if nodeid.startswith(_PLATFORMS) else nodeid.partition("::")[0]
+
+
+class _Scheduling(LoadFileScheduling):
+    """Of several workers one has all platforms, beginning with them, the others file after file."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _scope(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Scheduling:
+    return _Scheduling(config, log)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
-    """Whoever may use the database may use the prices' too. Of several workers (`--dist loadgroup`)
-    one has all platforms, beginning with them, the others have file after file."""
+    """Whoever may use the database may use the prices' too; platforms come first."""
     for item in items:
         mark = item.get_closest_marker("django_db")
         if mark or {"db", "transactional_db"} & set(getattr(item, "fixturenames", ())):
             given = dict(mark.kwargs) if mark else {}
             item.add_marker(pytest.mark.django_db(**{"databases": "__all__"} | given), append=False)
-        group = "platforms" if _has_platform(item) else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
     yield
-    items.sort(key=_has_platform, reverse=True)
+    items.sort(key=lambda item: _scope(item.nodeid) != "platforms")
 
 
 @pytest.fixture
