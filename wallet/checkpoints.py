@@ -4,7 +4,8 @@ COMMIT, where a batch would wait for it.
 A checkpoint beside a busy writer copies all but the newest frames, and so never lets the log
 start over. The writer's own checkpoint, at WAL_PAGES, finds nearly everything copied, copies the
 rest, and the next batch writes at the log's beginning again: the log is bounded, its writer is
-not held up, and pages that change again and again are copied once.
+hardly held up, and pages that change again and again are copied once. So that little is left for
+the writer, what is copied at once becomes less towards the log's end.
 """
 
 import logging
@@ -20,6 +21,8 @@ log = logging.getLogger(__name__)
 
 WAL_PAGES: Final = 16_000
 COPIED_AT_PAGES: Final = 4_000
+END_PAGES: Final = 13_500
+COPIED_AT_THE_END: Final = 500
 LOOK_S: Final = 0.02
 
 UNCOPIED = Gauge(
@@ -65,14 +68,15 @@ class Checkpointer:
         database.close()
 
     def _look(self, database: sqlite3.Connection) -> None:
-        waiting = _uncopied(database, "NOOP")
+        pages, waiting = _log(database, "NOOP")
         UNCOPIED.set(waiting)
-        if waiting >= COPIED_AT_PAGES:
+        if waiting >= (COPIED_AT_PAGES if pages < END_PAGES else COPIED_AT_THE_END):
             with CHECKPOINT_SECONDS.time():
-                UNCOPIED.set(_uncopied(database, "PASSIVE"))
+                _, waiting = _log(database, "PASSIVE")
+            UNCOPIED.set(waiting)
 
 
-def _uncopied(database: sqlite3.Connection, mode: str) -> int:
-    """Checkpoint in this mode. Returns how many pages are still only in the log."""
+def _log(database: sqlite3.Connection, mode: str) -> tuple[int, int]:
+    """Checkpoint in this mode. Returns the log's pages, and how many are only there."""
     _, pages, copied = database.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
-    return int(pages - copied)
+    return int(pages), int(pages - copied)

@@ -17,10 +17,15 @@ def uncopied(database: sqlite3.Connection) -> int:
 
 
 @pytest.mark.django_db
-def test_log_is_copied_beside_the_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("early", "end"), [(20, 1_000), (1_000, 30)], ids=["early", "at the end"])
+def test_log_is_copied_beside_the_writer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, early: int, end: int
+) -> None:
     path = tmp_path / "ledger.sqlite3"
     monkeypatch.setitem(settings.DATABASES["default"], "NAME", path)
-    monkeypatch.setattr(checkpoints, "COPIED_AT_PAGES", 20)
+    monkeypatch.setattr(checkpoints, "COPIED_AT_PAGES", early)
+    monkeypatch.setattr(checkpoints, "END_PAGES", end)
+    monkeypatch.setattr(checkpoints, "COPIED_AT_THE_END", 20)
     monkeypatch.setattr(checkpoints, "LOOK_S", 0.005)
     writer = sqlite3.connect(path, isolation_level=None)
     writer.execute("PRAGMA journal_mode=WAL")
@@ -51,7 +56,7 @@ def test_checkpointer_survives_a_file_that_is_locked(
     def broken(*_: object) -> int:
         raise sqlite3.OperationalError("disk I/O error")
 
-    monkeypatch.setattr(checkpoints, "_uncopied", broken)
+    monkeypatch.setattr(checkpoints, "_log", broken)
     checkpointer = Checkpointer()
     checkpointer.start()
     deadline = time.monotonic() + 5

@@ -152,14 +152,14 @@ def test_checkpoint_when_it_copies_then_it_syncs(
     seen: list[tuple[int]] = []
     looked = threading.Event()
 
-    def look(database: sqlite3.Connection, _: str) -> int:
+    def look(database: sqlite3.Connection, _: str) -> tuple[int, int]:
         seen.append(database.execute("PRAGMA synchronous").fetchone())
         looked.set()
-        return 0
+        return 0, 0
 
     monkeypatch.setitem(settings.DATABASES["default"], "NAME", tmp_path / "ledger.sqlite3")
     monkeypatch.setattr(checkpoints, "LOOK_S", 0.001)
-    monkeypatch.setattr(checkpoints, "_uncopied", look)
+    monkeypatch.setattr(checkpoints, "_log", look)
     checkpointer = Checkpointer()
     checkpointer.start()
     assert looked.wait(10)
