@@ -216,6 +216,23 @@ def test_detailed_when_staff_tells_of_the_process(platform: Any) -> None:
     assert body["process"]["threads"] >= 1
 
 
+def test_detailed_when_parts_are_down_then_staff_see_which_and_no_secret(
+    platform: Any, tmp_path: Path
+) -> None:
+    client = Client()
+    client.force_login(User.objects.create_user("operator", is_staff=True))
+    platform.REDIS_URL = f"unix://{tmp_path}/nobody.sock"
+    platform.WRITER_SOCKET = tmp_path / "nobody.sock"
+    reply = client.get("/health/detailed")
+    body = reply.json()
+    down = {name for name, check in body["checks"].items() if check["status"] == "down"}
+    assert (reply.status_code, body["status"]) == (200, "down")
+    assert down >= {"redis", "writer", "price_feed"}
+    assert body["checks"]["database"]["status"] == "ok"
+    for secret in (str(tmp_path), platform.SECRET_KEY, platform.CUSTODY_SECRET):
+        assert secret not in reply.text
+
+
 def test_version_names_what_runs(platform: Any) -> None:
     status, body = get("/version")
     assert status == 200
