@@ -44,8 +44,8 @@ lint: $(DEV_STAMP)
 
 # What decides about money or moves it.
 MONEY_PATH := taptrading/money.py \
-	$(patsubst %,wallet/%.py,book writer server inbox transfers seals ids nonces keys signing \
-		withdrawals deposits custody checkpoints triggers) \
+	$(patsubst %,wallet/%.py,book writer server inbox telling transfers seals ids nonces keys signing \
+		guard player_limits withdrawals deposits custody checkpoints triggers) \
 	$(patsubst %,bets/%.py,entry grid rates exposure placing acceptance pricing liabilities \
 		resolution settlement settled tasks)
 

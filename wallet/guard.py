@@ -3,7 +3,7 @@
 A loss is what the bets accepted in a UTC day, or in a week from Monday 00:00 UTC, have cost so
 far: their stakes less what they paid or gave back. Open bets count as lost, so bets placed side by
 side cannot come to more than the limit; what is won raises the room for further bets.
-Pure but for `load` and `persist`, which are handed their cursor.
+Pure but for `load`, `load_one` and `save`, which are handed their cursor.
 """
 
 from collections.abc import Iterable
