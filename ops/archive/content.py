@@ -18,6 +18,7 @@ from django.db import connection
 from django.db.models import Model
 
 from bets.models import Bet, Settlement
+from ops.archive import gently
 from ops.integrity.sql import ONCE
 from taptrading import clock
 from taptrading.rows import fetch
@@ -105,9 +106,10 @@ def write(path: Path, segment: Segment, progress: Progress) -> Content:
         for pragma in ("journal_mode=OFF", "synchronous=OFF", "locking_mode=EXCLUSIVE"):
             file.execute(f"PRAGMA {pragma}")
         file.execute("BEGIN")
-        digest = _copy(file, segment, progress)
+        digest = _copy(file, path, segment, progress)
         for statement in _INDEXES:
             file.execute(statement)
+            gently.sync(path)
         file.execute("CREATE TABLE manifest (name TEXT PRIMARY KEY, value)")
         content = _content(file, digest)
         named = {"name": segment.name, **content._asdict()}
@@ -117,7 +119,7 @@ def write(path: Path, segment: Segment, progress: Progress) -> Content:
     return content
 
 
-def _copy(file: sqlite3.Connection, segment: Segment, progress: Progress) -> str:
+def _copy(file: sqlite3.Connection, path: Path, segment: Segment, progress: Progress) -> str:
     hasher = sha256()
     done = 0
     for model in _TABLES:
@@ -127,6 +129,7 @@ def _copy(file: sqlite3.Connection, segment: Segment, progress: Progress) -> str
         for rows in _live(file, model, segment):
             file.executemany(insert, rows)
             hasher.update(_encode(rows))
+            gently.sync(path)
             done += len(rows)
             progress(done, 0)
     return hasher.hexdigest()

@@ -5,12 +5,13 @@ import time
 from collections.abc import Iterator
 from hashlib import file_digest, sha256
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, BinaryIO, Final, NamedTuple, cast
 
 import numpy as np
 import zstandard
 from django.conf import settings
 
+from ops.archive.gently import Gently
 from taptrading import disk
 from taptrading.limits import LIMITS, MIB
 from taptrading.rows import Question
@@ -69,8 +70,9 @@ def sha256_of(path: Path) -> str:
 def pack(raw: Path, packed: Path) -> Packed:
     with raw.open("rb") as source, packed.open("wb") as target:
         threads = len(os.sched_getaffinity(0))
+        out = cast(BinaryIO, Gently(target))  # all of it that the library uses
         zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True, threads=threads).copy_stream(
-            source, target, size=raw.stat().st_size, read_size=_PIECE, write_size=_PIECE
+            source, out, size=raw.stat().st_size, read_size=_PIECE, write_size=_PIECE
         )
         target.flush()
         os.fsync(target.fileno())
@@ -92,8 +94,9 @@ def unpack(pieces: Iterator[bytes], raw: Path, segment: Segment) -> None:
     decompressor = zstandard.ZstdDecompressor().decompressobj()
     try:
         with raw.open("wb") as target:
+            out = Gently(target)
             for piece in read():
-                target.write(decompressor.decompress(piece))
+                out.write(decompressor.decompress(piece))
             target.flush()
             os.fsync(target.fileno())
     except zstandard.ZstdError as error:
