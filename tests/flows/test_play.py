@@ -33,7 +33,7 @@ def play(running: stack.Stack, rounds: int) -> str:
 def test_play_on_simulated_prices_proves_its_ledger(tmp_path: Path) -> None:
     with stack.running(tmp_path, prepared=False) as running:
         running.clock_rate(2)
-        assert "confirmed 6" in play(running, 6)
+        assert "confirmed 4" in play(running, 4)
 
 
 def test_play_on_a_recording_proves_its_ledger(tmp_path: Path) -> None:
@@ -46,4 +46,4 @@ def test_play_on_a_recording_proves_its_ledger(tmp_path: Path) -> None:
         RECORDINGS_DIR=str(settings.RECORDINGS_DIR),
     ) as running:
         running.clock_rate(2)
-        play(running, 6)
+        play(running, 4)
