@@ -40,9 +40,9 @@ class Gently:
 
 
 def sync(path: Path) -> None:
-    """What a library has written to this file so far."""
+    """What anybody has written to this file so far, or the names in this folder."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fdatasync(descriptor)
+        os.fsync(descriptor)
     finally:
         os.close(descriptor)

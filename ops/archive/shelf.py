@@ -11,6 +11,7 @@ import numpy as np
 import zstandard
 from django.conf import settings
 
+from ops.archive import gently
 from ops.archive.gently import Gently
 from taptrading import disk
 from taptrading.limits import LIMITS, MIB
@@ -115,7 +116,7 @@ def put(raw: Path, segment: Segment) -> None:
     _index_nonces(raw, segment)
     os.utime(raw)
     raw.replace(segments.path_of(segment.name))
-    _sync(Path(settings.SEGMENTS_DIR))
+    gently.sync(Path(settings.SEGMENTS_DIR))
 
 
 def _index_nonces(raw: Path, segment: Segment) -> None:
@@ -125,14 +126,6 @@ def _index_nonces(raw: Path, segment: Segment) -> None:
     fresh = work_file(segment, "nonces")
     np.sort(keys).tofile(fresh)
     fresh.replace(segments.nonces_path_of(segment.name))
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def drop(older_than_s: int = LIMITS.segment_local_s) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 from django.conf import settings
 from django.db.migrations.loader import MigrationLoader
 
+from ops.archive import gently
 from ops.backup import children, copies, store
 from ops.backup.manifest import Manifest, name_at
 from ops.backup.packing import unpack
@@ -79,7 +80,7 @@ def into(name: str, folder: Path, progress: Progress) -> Restored:
             target.flush()
             os.fsync(target.fileno())
         fresh.rename(folder / stored.name)
-    _sync(folder)
+    gently.sync(folder)
     fetched_s = time.monotonic() - started
     progress("ledger", "check", 0, 1)
     report = _check(folder)
@@ -216,20 +217,20 @@ def _exchange(folder: Path) -> Path:
     kept = _fresh_folder(f"replaced-{name_at(clock.now_us())}")
     kept.mkdir(mode=0o700)
     marker().touch()
-    _sync(marker().parent)
+    gently.sync(marker().parent)
     for name, current in copies.databases().items():
         for suffix in ("", *_BESIDE):
             old = Path(f"{current}{suffix}")
             if old.exists():
                 os.link(old, kept / old.name)
-        _sync(kept)
+        gently.sync(kept)
         for suffix in _BESIDE:  # of the old file: they would be taken for the new one's
             Path(f"{current}{suffix}").unlink(missing_ok=True)
         _settle(folder / name)
         os.replace(folder / name, current)
-    _sync(marker().parent)
+    gently.sync(marker().parent)
     marker().unlink()
-    _sync(marker().parent)
+    gently.sync(marker().parent)
     return kept
 
 
@@ -238,11 +239,3 @@ def _settle(path: Path) -> None:
     with closing(sqlite3.connect(path)) as database:
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         database.execute("PRAGMA journal_mode=DELETE")
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

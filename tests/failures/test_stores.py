@@ -74,6 +74,14 @@ def crowd(at_work: Crowd) -> Crowd:
     return at_work
 
 
+def assert_valkey_is_back(house: House, crowd: Crowd) -> None:
+    crowd.hears("accepted", times=20)
+    crowd.until(lambda: house.check("redis")["status"] == "ok", "health does not see it come back")
+    since = len(crowd.words)
+    crowd.hears("accepted", times=30)
+    assert set(crowd.counts(since)) <= HEALED
+
+
 @pytest.mark.parametrize("data", ["kept", "lost"])
 def test_valkey_when_stopped_then_bets_are_refused_and_all_comes_back_by_itself(
     house: House, crowd: Crowd, data: str
@@ -89,11 +97,7 @@ def test_valkey_when_stopped_then_bets_are_refused_and_all_comes_back_by_itself(
     finally:
         house.valkey.start()
 
-    crowd.hears("accepted", times=20)
-    crowd.until(lambda: house.check("redis")["status"] == "ok", "health does not see it come back")
-    since = len(crowd.words)
-    crowd.hears("accepted", times=30)
-    assert set(crowd.counts(since)) <= HEALED
+    assert_valkey_is_back(house, crowd)
 
 
 @pytest.mark.parametrize("ways", [("there", "back"), ("back",)], ids="_".join)
@@ -110,11 +114,7 @@ def test_valkey_when_cut_off_then_bets_are_refused_and_all_comes_back_by_itself(
     finally:
         house.cable.heal()
 
-    crowd.hears("accepted", times=20)
-    crowd.until(lambda: house.check("redis")["status"] == "ok", "health does not see it come back")
-    since = len(crowd.words)
-    crowd.hears("accepted", times=30)
-    assert set(crowd.counts(since)) <= HEALED
+    assert_valkey_is_back(house, crowd)
 
 
 def test_valkey_when_emptied_then_what_it_knew_is_there_again(house: House, crowd: Crowd) -> None:
