@@ -112,7 +112,8 @@ class Trader:
         self.wait_for_offers()
 
     def wait_for_offers(self) -> None:
-        self.wait_until("() => tapTrading.look().cells.length > 20")
+        # A page that has loaded may still be asking for the platform's configuration.
+        self.wait_until("() => globalThis.tapTrading?.look().cells.length > 20")
 
     def spots(self) -> list[Spot]:
         """What is on offer and not about to lock, the surest first."""
