@@ -21,7 +21,7 @@ def test_requests_when_sent_again_and_again_across_restarts_then_done_once() -> 
         stack.running(folder, WEB_WORKERS="2", **SETTINGS) as running,
     ):
         running.clock_rate(2)
-        trial = asyncio.run(play(running, 400, seed, fault_s=1.0))
+        trial = asyncio.run(play(running, 250, seed, fault_s=1.0))
     print(dict(trial.cases), dict(trial.answers), trial.faults)
 
     assert trial.answers["nonce_reused"] > 10

@@ -32,7 +32,7 @@ def play(running: stack.Stack, rounds: int) -> str:
 
 def test_play_on_simulated_prices_proves_its_ledger(tmp_path: Path) -> None:
     with stack.running(tmp_path, prepared=False) as running:
-        running.clock_rate(2)
+        running.clock_rate(4)
         assert "confirmed 4" in play(running, 4)
 
 
@@ -45,5 +45,5 @@ def test_play_on_a_recording_proves_its_ledger(tmp_path: Path) -> None:
         REPLAY_FILES=",".join(BINANCE),
         RECORDINGS_DIR=str(settings.RECORDINGS_DIR),
     ) as running:
-        running.clock_rate(2)
+        running.clock_rate(4)
         play(running, 4)
