@@ -13,6 +13,7 @@ from bets.models import Bet, Settlement
 from bets.settlement import SettleBets, Settled, closed_columns, decide_command
 from pricefeed import recorder
 from taptrading import clock
+from taptrading.alone import alone
 from taptrading.errors import DependencyError
 from taptrading.limits import LIMITS
 from wallet import link
@@ -26,6 +27,7 @@ PAUSE_AT_MOST: Final = 2  # times as long as the batch took
 
 
 @shared_task(name="bets.settle_due_columns")
+@alone
 def settle_due_columns() -> int:
     """Decide every column that is due and pay its bets. Returns the number of bets resolved."""
     resolved = 0

@@ -5,6 +5,7 @@ import logging
 from celery import shared_task
 
 from taptrading import clock
+from taptrading.alone import alone
 from taptrading.errors import DependencyError
 from wallet import deposits, withdrawals
 from wallet.custody import custodian
@@ -13,6 +14,7 @@ log = logging.getLogger(__name__)
 
 
 @shared_task(name="wallet.advance_withdrawals")
+@alone
 def advance_withdrawals() -> None:
     """And the demo's deposits, which wait for the same writer."""
     now_us = clock.now_us()

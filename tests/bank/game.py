@@ -137,10 +137,15 @@ _UNFINISHED: Final = {
 }
 
 
-def wait_until_all_is_settled(house: House, timeout_s: float = HEALED_S) -> None:
-    """No bet, deposit or withdrawal is under way any more. Raises Violation."""
-    deadline = time.monotonic() + timeout_s
+def wait_until_all_is_settled(house: House, patience_s: float = HEALED_S) -> None:
+    """No bet, deposit or withdrawal is under way any more. Raises Violation when none of those has
+    ended for so long: there may be thousands."""
+    fewest = sum(_unfinished(house).values())
+    deadline = time.monotonic() + patience_s
     while left := _unfinished(house):
+        if sum(left.values()) < fewest:
+            fewest = sum(left.values())
+            deadline = time.monotonic() + patience_s
         if time.monotonic() > deadline:
             log = house.running.log.read_text(errors="replace")[-3_000:]
             raise Violation(f"these never end: {left}\n{log}")

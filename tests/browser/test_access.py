@@ -35,8 +35,7 @@ def test_page_when_it_is_checked_by_axe_then_nothing_is_found(
     with Trader.visiting(chromium, platform.url, viewport=DESK, color_scheme=light) as trader:
         assert violations(trader) == []
         trader.get_play_money()
-        trader.tap()
-        trader.wait_for_state("confirmed", "won", "lost")
+        trader.bet()
         for tab in ("money", "keys", "settings", "bets"):
             trader.open_tab(tab)
             assert violations(trader) == [], tab
@@ -123,5 +122,4 @@ def test_page_when_motion_is_unwelcome_then_it_still_follows_the_price(
 ) -> None:
     with Trader.visiting(chromium, platform.url, viewport=DESK, reduced_motion="reduce") as trader:
         trader.get_play_money()
-        trader.tap()
-        trader.wait_for_state("confirmed", "won", "lost")
+        trader.bet()

@@ -23,8 +23,7 @@ def test_own_limit_when_it_is_set_then_larger_taps_are_refused_and_a_raise_waits
     assert trader.balance_micros() == 1_000_000_000
     trader.choose_stake(1)
     trader.wait_for_offers()
-    trader.tap()
-    trader.wait_for_state("confirmed", "won", "lost")
+    trader.bet()
 
     trader.see("#limit-stake").fill("")
     trader.see("text=Save limits").click()

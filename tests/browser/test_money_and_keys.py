@@ -38,9 +38,8 @@ def test_session_key_when_its_cap_is_passed_or_it_is_revoked_then_taps_are_refus
     trader.tap()
     trader.hears("This browser's key has expired or reached its limit.")
     trader.choose_stake(1)
-    for confirmed in (1, 2):
-        trader.tap()
-        trader.wait_for_state("confirmed", "won", "lost", at_least=confirmed)
+    for _ in range(2):
+        trader.bet()
     trader.tap()
     trader.wait_for_state("refused", at_least=2)
 
@@ -117,8 +116,7 @@ def test_page_when_it_is_opened_again_then_session_key_and_money_are_still_there
 
     expect(trader.see("#balance")).to_have_text("$1,000.00", timeout=PATIENCE_MS)
     trader.wait_for_offers()
-    trader.tap()
-    trader.wait_for_state("confirmed", "won", "lost")
+    trader.bet()
     trader.see("#sign-out").click()
     expect(trader.see("#welcome")).to_be_visible()
 
@@ -156,9 +154,7 @@ def test_own_wallet_when_it_is_connected_then_it_signs_once_and_taps_need_no_ask
     owner.hears("Deposited $100.00.")
 
     owner.wait_for_offers()
-    owner.tap()
-
-    owner.wait_for_state("confirmed", "won", "lost")
+    owner.bet()
 
 
 def test_own_wallet_when_page_is_opened_again_then_it_still_signs_for_its_owner(

@@ -99,6 +99,5 @@ def test_breaker_when_it_opens_then_nobody_bets_until_it_closes(
         platform.manage("breaker", "close", "--reason", "Tried it.")
     expect(trader.see("#banner")).to_be_hidden(timeout=PATIENCE_MS)
     trader.wait_for_offers()
-    trader.tap()
-    trader.wait_for_state("confirmed", "won", "lost")
+    trader.bet()
     platform.manage("breaker", "auto")

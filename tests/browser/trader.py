@@ -1,14 +1,16 @@
 """A person in front of the page: what they see, and where they tap."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, TimeoutError, expect
 
 PATIENCE_MS: Final = 30_000
 MICROS: Final = 1_000_000
+TWICE_BPS: Final = 20_000
+TAKEN: Final = ("confirmed", "won", "lost")
 _VIOLATIONS: Final = """
     window.violations = [];
     addEventListener("securitypolicyviolation", (event) =>
@@ -116,7 +118,8 @@ class Trader:
         self.wait_until("() => globalThis.tapTrading?.look().cells.length > 20")
 
     def spots(self) -> list[Spot]:
-        """What is on offer and not about to lock, the surest first."""
+        """What is on offer and not about to lock, soonest first. Of a column first what a moving
+        price hardly takes away: a sure cell is soon too sure to be offered."""
         look = self.look()
         box = self.see("#chart").bounding_box()
         assert box is not None
@@ -141,12 +144,32 @@ class Trader:
             and spot.x < box["x"] + box["width"] - 100
         ]
         assert inside, "nothing to tap on"
-        return sorted(inside, key=lambda spot: (spot.column, spot.rate))
+        return sorted(inside, key=lambda spot: (spot.column, abs(spot.rate - TWICE_BPS)))
 
     def tap(self, spot: Spot | None = None) -> Spot:
         chosen = spot or self.spots()[0]
         self.page.mouse.click(chosen.x, chosen.y)
         return chosen
+
+    def bet(self) -> None:
+        """Tap until a bet is confirmed. Before a tap is priced the rate may move further than is
+        allowed, and before it reaches the page the chart moves on."""
+        wanted = self._taken() + 1
+        for _ in range(5):
+            before = len(self.bets())
+            self.tap()
+            with suppress(TimeoutError):
+                self.wait_until("(n) => tapTrading.look().bets.length > n", before, ms=3_000)
+            self.wait_until(
+                "() => tapTrading.look().bets"
+                ".every((bet) => bet.state !== 'pending' && bet.state !== 'unknown')"
+            )
+            if self._taken() >= wanted:
+                return
+        raise AssertionError(f"no bet was confirmed: {self.bets()}")
+
+    def _taken(self) -> int:
+        return sum(bet["state"] in TAKEN for bet in self.bets())
 
     def choose_stake(self, dollars: int) -> None:
         self.see(f'label[for="stake-{dollars * MICROS}"]').click()

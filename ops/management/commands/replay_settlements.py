@@ -48,7 +48,7 @@ class Command(BaseCommand):
 
     def handle(self, *, dry_run: bool, **options: Any) -> None:
         try:
-            resolved = 0 if dry_run else settle_due_columns()
+            resolved = 0 if dry_run else settle_due_columns() or 0
             due = settlement.overdue(clock.now_us())
             columns = _columns(**options)
             told = [replay.replay(one) for one in watched(columns, "columns", len(columns))]

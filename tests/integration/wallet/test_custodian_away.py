@@ -1,5 +1,6 @@
 """A custodian that does not answer, refuses, or is asked for what it cannot do."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from taptrading import clock
 from taptrading.errors import ApiError, DependencyError
 from taptrading.limits import LIMITS
 from tests.fakes import InProcessLink, ManualClock
-from wallet import custody, deposits, link, withdrawals
+from wallet import custody, deposits, link, tasks, withdrawals
 from wallet.models import CustodyEvent, Deposit, LedgerEntry, Withdrawal
 from wallet.transfers import OpenWallet
 
@@ -75,6 +76,29 @@ def test_advance_when_the_writer_goes_away_then_the_run_ends_and_a_later_one_goe
     withdrawals.advance(custody.local, clock.now_us())
     assert states() == ["completed", "completed"]
     assert custody.local.holdings_micros() == 100 * USDC - SMALL - LARGE
+
+
+class Hanging(custody.LocalCustodian):
+    """While it takes its time, the timetable's next seconds come."""
+
+    def __init__(self) -> None:
+        self.told: list[object] = []
+
+    def send(self, withdrawal_id: int, address: str, amount_micros: int) -> None:
+        with ThreadPoolExecutor(3) as pool:
+            asked = [pool.submit(tasks.advance_withdrawals) for _ in range(3)]
+            self.told += [one.result(10) for one in asked]
+        super().send(withdrawal_id, address, amount_micros)
+
+
+def test_advance_when_the_custodian_hangs_then_it_takes_one_thread_of_the_worker_only(
+    asked: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hanging = Hanging()
+    monkeypatch.setattr(tasks, "custodian", lambda: hanging)
+    tasks.advance_withdrawals()
+    assert hanging.told == [None] * 6
+    assert states() == ["completed", "completed"]
 
 
 def test_deposit_when_the_writer_refuses_it_then_its_code(writer: InProcessLink) -> None:
