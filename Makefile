@@ -157,9 +157,8 @@ $(RUN_STAMP): requirements/run.txt
 	@rm -f $(VENV)/.run-* && touch $@
 
 # What development needs includes what running needs.
-# Much of it is never imported: what is, is compiled then.
 $(DEV_STAMP): requirements/dev.txt requirements/run.txt
 	$(environment)
 	@echo "Installing what development needs (once) ..."
-	@$(PIP) --no-compile -r requirements/dev.txt
+	@$(PIP) -r requirements/dev.txt
 	@rm -f $(VENV)/.run-* $(VENV)/.dev-* && touch $(RUN_STAMP) $@
