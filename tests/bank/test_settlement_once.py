@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -161,7 +162,15 @@ def test_columns_when_workers_and_beats_run_twice_then_each_bet_is_paid_once(
 
 @contextmanager
 def another(table: Table, part: Part) -> Iterator[None]:
-    """One more of what the platform runs already, in its environment."""
+    """One more of what the platform runs already, and it keeps running."""
+    with started(table, part, subprocess.DEVNULL) as process:
+        yield
+        assert process.poll() is None
+
+
+@contextmanager
+def started(table: Table, part: Part, output: Any) -> "Iterator[subprocess.Popen[bytes]]":
+    """In the platform's environment."""
     # Not that of the part itself: Celery writes its title over it.
     pairs = Path(f"/proc/{table.running.process.pid}/environ").read_bytes().decode().split("\0")
     environment = dict(pair.split("=", 1) for pair in pairs[:-1]) | part.environment
@@ -169,12 +178,11 @@ def another(table: Table, part: Part) -> Iterator[None]:
         part.command,
         cwd=stack.ROOT,
         env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
     )
     try:
-        yield
-        assert process.poll() is None
+        yield process
     finally:
         process.kill()
         process.wait()
@@ -201,6 +209,7 @@ def test_column_when_its_ticks_are_being_recorded_at_the_deadline_then_they_coun
     recording = sqlite3.connect(table.house.prices_file, timeout=10, isolation_level=None)
     recording.execute("BEGIN IMMEDIATE")  # the feed holds no lock while it is stopped
     os.kill(feed, signal.SIGSTOP)
+    until(lambda: has_stopped(feed), "the feed does not stop")
     recording.execute("ROLLBACK")
     deadline_us = column * 1_000_000 + COLUMN_US + PATIENCE_US
     try:
@@ -222,6 +231,12 @@ def test_column_when_its_ticks_are_being_recorded_at_the_deadline_then_they_coun
     table.check()
 
 
+def has_stopped(pid: int) -> bool:
+    """All of its threads: one that still runs may take a lock that it then keeps."""
+    stats = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
+
+
 def put_off(table: Table, since: int) -> bool:
     return logged(table, since, b"settlement goes on later: database is locked") > 0
 
@@ -241,36 +256,52 @@ def record(connection: Any, end_us: int, recorded_at_us: int) -> None:
     )
 
 
-def test_worker_when_redis_dies_as_its_tasks_end_then_it_settles_again(table: Table) -> None:
-    """Celery takes tasks whose end it could not tell for under way, and asks for no more."""
-    writer, said = table.pid("writer"), table.running.log.stat().st_size
-    table.place()
-    os.kill(writer, signal.SIGSTOP)  # who settles waits for it
+def test_worker_when_redis_dies_as_its_tasks_end_then_it_ends_itself_to_be_started_anew(
+    table: Table, tmp_path: Path
+) -> None:
+    """Celery takes tasks whose end it could not tell for under way: once they fill its places, of
+    which this worker has one, it asks for no more."""
+    said = tmp_path / "worker.log"
+    writer, ours = table.pid("writer"), table.pid("worker")
+    os.kill(ours, signal.SIGSTOP)
     try:
-        # From when some gave up, as many as there are places begin at once, and have four seconds.
-        until(lambda: logged(table, said, b"settlement goes on later") > 0, "none gives up")
-        with redis.Redis.from_url(table.server.url) as client:
-            until(taking_stops(client), "the worker has places left")
-        table.server.stop()
-        until(lambda: logged(table, said, b"Couldn't ack") >= 2, "the tasks did not end meanwhile")
+        with said.open("wb") as output, started(table, one_place(), output) as worker:
+            table.place()
+            os.kill(writer, signal.SIGSTOP)  # who settles waits for it, four seconds each time
+            try:
+                until(lambda: b"settlement goes on later" in said.read_bytes(), "none gives up")
+                with redis.Redis.from_url(table.server.url) as client:
+                    until(one_hangs(client), "the next one does not wait")
+                table.server.stop()
+                until(lambda: b"Couldn't ack" in said.read_bytes(), "none ended meanwhile")
+            finally:
+                table.server.start()
+                os.kill(writer, signal.SIGCONT)
+            assert worker.wait(60) == 1
+        assert b"work waits and is not taken" in said.read_bytes()
     finally:
-        table.server.start()
-        os.kill(writer, signal.SIGCONT)
+        os.kill(ours, signal.SIGCONT)
     table.check()
 
 
-def taking_stops(client: "redis.Redis") -> Callable[[], bool]:
-    """Whether the queue has but grown for a while, by more than one task."""
-    lengths: list[tuple[float, int]] = []
+def one_hangs(client: "redis.Redis") -> Callable[[], bool]:
+    """Whether the same task has been under way for a while."""
+    seen: tuple[Any, float] = ([], 0.0)
 
-    def stopped() -> bool:
-        length = int(client.llen("celery:celery"))
-        if lengths and length < lengths[-1][1]:
-            lengths.clear()
-        lengths.append((time.monotonic(), length))
-        return lengths[-1][0] - lengths[0][0] > 1.5 and length > lengths[0][1] + 1
+    def hangs() -> bool:
+        nonlocal seen
+        under_way = client.hkeys("celery:unacked")
+        if not under_way or under_way != seen[0]:
+            seen = (under_way, time.monotonic())
+        return bool(under_way) and time.monotonic() - seen[1] > 0.5
 
-    return stopped
+    return hangs
+
+
+def one_place() -> Part:
+    part = parts.worker()
+    words = ["--concurrency=1" if w.startswith("--concurrency") else w for w in part.command]
+    return replace(part, command=tuple(words))
 
 
 def logged(table: Table, since: int, words: bytes) -> int:

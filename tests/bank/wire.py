@@ -56,7 +56,8 @@ class _Pipe(asyncio.Protocol):
         self._waiter = asyncio.get_running_loop().create_future()
         self._transport.write(request)
         try:
-            return await asyncio.wait_for(self._waiter, ANSWER_S)
+            async with asyncio.timeout(ANSWER_S):  # wait_for may swallow a cancellation
+                return await self._waiter
         except TimeoutError:
             self.close()
             raise Lost("no answer in time") from None
@@ -111,7 +112,8 @@ class Http:
             return self._pipe
         connecting = asyncio.get_running_loop().create_connection(_Pipe, "127.0.0.1", self._port)
         try:
-            _, pipe = await asyncio.wait_for(connecting, CONNECTED_S)
+            async with asyncio.timeout(CONNECTED_S):
+                _, pipe = await connecting
         except (OSError, TimeoutError) as error:
             raise NotSent(str(error)) from None
         self._pipe = pipe
@@ -145,7 +147,8 @@ class Line:
         self._waiting[number] = future
         try:
             await socket.send(_dump({"op": "bet", "id": number, **body}).decode())
-            return await asyncio.wait_for(future, ANSWER_S)
+            async with asyncio.timeout(ANSWER_S):
+                return await future
         except (OSError, WebSocketException) as error:
             raise Lost(str(error)) from None
         except TimeoutError:
