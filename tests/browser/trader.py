@@ -1,5 +1,6 @@
 """A person in front of the page: what they see, and where they tap."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Final, NamedTuple
@@ -143,13 +144,19 @@ class Trader:
             if box["y"] + margin < spot.y < box["y"] + box["height"] - 2 * margin
             and spot.x < box["x"] + box["width"] - 100
         ]
-        assert inside, "nothing to tap on"
         return sorted(inside, key=lambda spot: (spot.column, abs(spot.rate - TWICE_BPS)))
 
     def tap(self, spot: Spot | None = None) -> Spot:
-        chosen = spot or self.spots()[0]
+        chosen = spot or self._first_spot()
         self.page.mouse.click(chosen.x, chosen.y)
         return chosen
+
+    def _first_spot(self) -> Spot:
+        deadline = time.monotonic() + PATIENCE_MS / 1_000
+        while not (spots := self.spots()):  # the price is too old for a moment, say
+            assert time.monotonic() < deadline, "nothing to tap on"
+            self.page.wait_for_timeout(100)
+        return spots[0]
 
     def bet(self) -> None:
         """Tap until a bet is confirmed. Before a tap is priced the rate may move further than is
