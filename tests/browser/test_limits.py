@@ -17,8 +17,7 @@ def test_own_limit_when_it_is_set_then_larger_taps_are_refused_and_a_raise_waits
 
     trader.choose_stake(5)
     trader.wait_for_offers()
-    trader.tap()
-    trader.hears("You allow yourself $1.00 a bet.")
+    trader.taps_until_told("You allow yourself $1.00 a bet.")
     trader.wait_for_state("refused")
     assert trader.balance_micros() == 1_000_000_000
     trader.choose_stake(1)

@@ -175,6 +175,15 @@ class Trader:
                 return
         raise AssertionError(f"no bet was confirmed: {self.bets()}")
 
+    def taps_until_told(self, text: str) -> None:
+        """The price may be too old for a moment, which the page says first."""
+        for _ in range(5):
+            self.tap()
+            with suppress(AssertionError):
+                expect(self.see("#toasts")).to_contain_text(text, timeout=4_000)
+                return
+        raise AssertionError(f"never told: {text}")
+
     def _taken(self) -> int:
         return sum(bet["state"] in TAKEN for bet in self.bets())
 
