@@ -131,10 +131,10 @@ class Rush:
         rejected = await self._rejected(player)
         codes = {answer.code for answer in answers if answer.status != 202}
         _must(codes <= {otherwise, STALE, *ELSE}, f"{codes}")
+        stale = sum(answer.code == STALE for answer in answers)
         _must(accepted <= covered + rejected, f"{accepted} accepted of {covered}")
-        if STALE not in codes:
-            _must(accepted >= covered, f"{accepted} accepted of {covered}")
-            _must(otherwise in codes, f"{codes}")
+        _must(accepted + stale >= covered, f"{accepted} accepted of {covered}, {stale} stale")
+        _must(otherwise in codes or stale > 0, f"{codes}")
 
     async def _rejected(self, player: Player) -> int:
         """Bets that their pricing tick refused, once all are priced."""
