@@ -429,6 +429,8 @@ def asked_for() -> set[str]:
 def test_names_when_dashboard_and_alerts_ask_for_them_then_the_platform_has_them(
     platform: stack.Stack,
 ) -> None:
+    httpx.get(platform.url + "/api/v1/config")  # a platform nobody has asked counts no request
+    until(platform, lambda f: any(name.startswith("http_requests_total{") for name in f))
     text = httpx.get(platform.url + "/metrics").text
     families = list(text_string_to_metric_families(text))
     told = {sample.name for family in families for sample in family.samples}
