@@ -101,7 +101,8 @@ class Child:
         """SIGTERM, and SIGKILL after `bound_s`. True if it stopped by itself."""
         self.send(signal.SIGTERM)
         try:
-            await asyncio.wait_for(asyncio.shield(self.exited), bound_s)
+            async with asyncio.timeout(bound_s):
+                await asyncio.shield(self.exited)
         except TimeoutError:
             self.kill()
             await self.exited

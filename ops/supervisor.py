@@ -219,7 +219,8 @@ class _Keeper:
         for name in self.part.after:
             bound_s = self._supervisor.up_s(name)
             try:
-                await asyncio.wait_for(self._supervisor.is_up(name), bound_s)
+                async with asyncio.timeout(bound_s):
+                    await self._supervisor.is_up(name)
             except TimeoutError:
                 self._say(f"starts although {name} is not up after {bound_s:g} s")
 

@@ -102,7 +102,8 @@ class Link:
         self.finish()
         if self._task is not None:
             with contextlib.suppress(TimeoutError, asyncio.CancelledError):
-                await asyncio.wait_for(self._task, REPLY_TIMEOUT_S)
+                async with asyncio.timeout(REPLY_TIMEOUT_S):
+                    await self._task
 
     async def call(self, command: Command) -> Outcome:
         """The command's outcome, or a Refusal `overloaded`.

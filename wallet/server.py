@@ -104,7 +104,8 @@ class WriterServer:
                 stream.close()
             self._tell.set()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(teller, 1.0)
+                async with asyncio.timeout(1.0):
+                    await teller
 
     async def _connected(self, reader: asyncio.StreamReader, stream: asyncio.StreamWriter) -> None:
         self._streams.add(stream)
@@ -132,7 +133,8 @@ class WriterServer:
     async def _work(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), IDLE_S)
+                async with asyncio.timeout(IDLE_S):
+                    await self._wake.wait()
             self._wake.clear()
             self._tell_balances()
             self._run_due()
@@ -167,7 +169,8 @@ class WriterServer:
         """Else confirmations would lag behind a load that does not let up, ever further."""
         self._told.clear()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._told.wait(), TELLING_S)
+            async with asyncio.timeout(TELLING_S):
+                await self._told.wait()
 
     def _run_due(self) -> None:
         """What is due, in batches that leave room for the inbox between them."""

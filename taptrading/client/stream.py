@@ -136,7 +136,8 @@ class Stream:
         frame = {"op": "bet", "id": id_, **msgspec.to_builtins(request)}
         try:
             await self._send(frame)
-            return await asyncio.wait_for(answer, timeout_s)
+            async with asyncio.timeout(timeout_s):
+                return await answer
         except (ConnectionClosed, TimeoutError) as error:
             raise OutcomeUnknown(f"no answer to the bet with nonce {request.nonce}") from error
         finally:
@@ -164,7 +165,8 @@ class Stream:
             with contextlib.suppress(ConnectionClosed):  # what it said before is still read
                 await self._introduce()
             for due in itertools.count(1):
-                text = await asyncio.wait_for(socket.recv(), self._silence_s)
+                async with asyncio.timeout(self._silence_s):
+                    text = await socket.recv()
                 frame = _parse(text)
                 if frame.seq != due:
                     raise _Lost(f"frame {due} was due, {frame.seq} came")

@@ -56,7 +56,8 @@ class Nemesis:
             await self.strike(*faults.pop())
             with contextlib.suppress(TimeoutError):
                 pause_s = self._rng.uniform(0.3, 1.7) * self._pause_s
-                await asyncio.wait_for(over.wait(), pause_s)
+                async with asyncio.timeout(pause_s):
+                    await over.wait()
 
     async def strike(self, fault: str, victim: str) -> None:
         self.done[f"{fault} {victim}"] += 1

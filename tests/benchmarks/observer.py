@@ -92,7 +92,8 @@ async def _observe(url: str, keys: list[LocalKey], file: TextIO) -> None:
         asyncio.create_task(_listen(url, token, event, file))
         for token, event in zip(tokens, ready, strict=True)
     ]
-    await asyncio.wait_for(asyncio.gather(*(event.wait() for event in ready)), 30)
+    async with asyncio.timeout(30):
+        await asyncio.gather(*(event.wait() for event in ready))
     print("ready", flush=True)
     await loop.run_in_executor(None, sys.stdin.read)
     for task in tasks:

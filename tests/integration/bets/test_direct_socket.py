@@ -62,7 +62,8 @@ async def subscribed(port: int, receive_bytes: int | None = None) -> ClientConne
 
 
 async def hear(client: ClientConnection) -> dict[str, Any]:
-    frame: dict[str, Any] = json.loads(await asyncio.wait_for(client.recv(), 5))
+    async with asyncio.timeout(5):
+        frame: dict[str, Any] = json.loads(await client.recv())
     return frame
 
 

@@ -65,7 +65,8 @@ async def running() -> AsyncIterator[Live]:
     subscribed = asyncio.Event()
     end = hub.on_gap(subscribed.set)
     await live.start()
-    await asyncio.wait_for(subscribed.wait(), 5)
+    async with asyncio.timeout(5):
+        await subscribed.wait()
     try:
         yield live
     finally:

@@ -408,7 +408,8 @@ async def test_deliver_when_the_peer_reads_nothing_closes_with_4408(house: House
         socket.say("bet.confirmed", {})
     reading.set()
 
-    await asyncio.wait_for(running, 1)
+    async with asyncio.timeout(1):
+        await running
     assert sent[-1] == {"type": "websocket.close", "code": 4408}
     assert len(roster) == 0
 

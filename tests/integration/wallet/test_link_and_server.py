@@ -247,7 +247,8 @@ async def test_frame_that_nobody_asked_for_ends_the_connection(path: Path) -> No
 
     server = await asyncio.start_unix_server(chatter, str(path))
     async with server, linked(path):
-        await asyncio.wait_for(ended.wait(), 5)
+        async with asyncio.timeout(5):
+            await ended.wait()
 
 
 async def test_waiter_that_fails_does_not_keep_the_others_from_their_answers(path: Path) -> None:
@@ -316,7 +317,8 @@ async def test_writer_that_does_not_answer_is_given_up(
         await connected(made)
         with pytest.raises(OutcomeUnknown):
             await made.call(RequestDeposit(1, 5))
-        await asyncio.wait_for(closed.wait(), 5)  # late answers have nobody to reach
+        async with asyncio.timeout(5):  # late answers have nobody to reach
+            await closed.wait()
 
 
 async def test_full_queue_is_overloaded_at_once(

@@ -96,7 +96,8 @@ async def test_run_when_the_peer_takes_nothing_gives_up(monkeypatch: pytest.Monk
     peer.reading.clear()
     outbox = PumpedOutbox(peer.send)
     outbox.put("pong", tail("x"))
-    await asyncio.wait_for(outbox.run(), 1)
+    async with asyncio.timeout(1):
+        await outbox.run()
     assert peer.got == []
 
 
@@ -106,7 +107,8 @@ async def test_run_when_the_peer_is_gone_ends() -> None:
 
     outbox = PumpedOutbox(gone)
     outbox.put("pong", tail("x"))
-    await asyncio.wait_for(outbox.run(), 1)
+    async with asyncio.timeout(1):
+        await outbox.run()
 
 
 # Straight to the server's protocol.
@@ -150,7 +152,8 @@ class Direct:
 
     async def end(self) -> None:
         self.outbox.stop()
-        await asyncio.wait_for(self.running, 1)
+        async with asyncio.timeout(1):
+            await self.running
 
 
 async def test_put_when_two_frames_wait_sends_both_in_one_write() -> None:
@@ -188,7 +191,8 @@ async def test_put_when_bets_pile_up_on_a_full_wire_closes_with_4408_once_it_tak
     await settle()
     assert direct.peer.got == []
     direct.wire.takes(True)
-    await asyncio.wait_for(direct.running, 1)
+    async with asyncio.timeout(1):
+        await direct.running
     assert direct.peer.got == [{"type": "websocket.close", "code": 4408}]
     assert direct.wire.writes == []
 
@@ -201,7 +205,8 @@ async def test_close_when_frames_wait_for_the_wire_sends_them_first() -> None:
     direct.outbox.put("price.tick", tail("late"))
     await settle()
     direct.wire.takes(True)
-    await asyncio.wait_for(direct.running, 1)
+    async with asyncio.timeout(1):
+        await direct.running
     assert direct.wire.texts == ['{"seq":1,x}']
     assert direct.peer.got == [{"type": "websocket.close", "code": 1012}]
 
@@ -213,7 +218,8 @@ async def test_put_when_the_wire_takes_nothing_for_long_aborts_it(
     direct = Direct()
     direct.wire.takes(False)
     direct.outbox.put("price.tick", tail("x"))
-    await asyncio.wait_for(direct.running, 1)
+    async with asyncio.timeout(1):
+        await direct.running
     assert direct.wire.aborted
     assert (direct.wire.writes, direct.peer.got) == ([], [])
 
@@ -237,7 +243,8 @@ async def test_close_when_the_peer_never_takes_it_aborts(monkeypatch: pytest.Mon
     direct = Direct()
     direct.peer.reading.clear()
     direct.outbox.close(1012)
-    await asyncio.wait_for(direct.running, 1)
+    async with asyncio.timeout(1):
+        await direct.running
     assert direct.wire.aborted
 
 
@@ -278,7 +285,8 @@ async def test_walk_when_one_wire_is_broken_reaches_the_others() -> None:
     good = Direct()
     for outbox in (bad, good.outbox):
         outbox.put("price.tick", tail("p"))
-    await asyncio.wait_for(running, 1)
+    async with asyncio.timeout(1):
+        await running
     assert wire.aborted
     assert good.wire.texts == ['{"seq":1,p}']
     await good.end()

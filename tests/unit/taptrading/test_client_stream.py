@@ -116,6 +116,31 @@ async def test_stream_when_connected_signs_in_then_subscribes() -> None:
     assert frames[1].read(dict[str, int]) == {"price_cents": 5}
 
 
+@pytest.mark.parametrize("turns", range(5))
+async def test_stream_when_cancelled_as_frames_arrive_then_it_ends(turns: int) -> None:
+    async def handle(peer: Peer) -> None:
+        for _ in range(20):
+            await peer.say("price.tick")
+        await peer.linger()
+
+    async def listen(stream: Stream) -> None:
+        async for frame in stream:
+            if frame.seq == 5:  # while more of them lie there already
+                cancel_after(turns)
+
+    def cancel_after(turns: int) -> None:
+        if turns:
+            asyncio.get_running_loop().call_soon(cancel_after, turns - 1)
+        else:
+            listening.cancel()
+
+    async with _server(handle) as url:
+        listening = asyncio.create_task(listen(_stream(url)))
+        done, _ = await asyncio.wait({listening}, timeout=5)
+        assert done == {listening}
+        assert listening.cancelled()
+
+
 async def test_stream_when_a_number_is_missing_reconnects_from_its_cursor() -> None:
     heard: list[dict[str, Any]] = []
 
