@@ -28,7 +28,8 @@ AHEAD = (
     "SELECT count(DISTINCT column_start) FROM bets_bet"
     " WHERE status = 'confirmed' AND column_start > {now_s}"
 )
-HEALED = {"accepted", "cell_taken", "cell_locked", "cell_off_grid", "rate_moved"}
+# At this rate a price is stale after a quarter of a second, which a busy machine may take.
+HEALED = {"accepted", "cell_taken", "cell_locked", "cell_off_grid", "rate_moved", "price_stale"}
 
 
 class House:
