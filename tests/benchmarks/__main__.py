@@ -14,7 +14,7 @@ from tests.benchmarks.report import Figure, Scale, as_json, machine, print_figur
 
 ROWS: Final = (
     *("bets", "peer", "writer", "entry", "http", "fanout"),
-    *("settle", "reads", "growth", "ledger", "archive", "spike", "soak"),
+    *("settle", "reads", "growth", "ledger", "archive", "logs", "spike", "soak"),
 )
 
 
