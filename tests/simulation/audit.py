@@ -105,8 +105,9 @@ _SETTLEMENTS: Final = (
 )
 _PENDING: Final = "SELECT id, created_at FROM wallet_deposit WHERE status = 'pending'"
 _OUTGOING: Final = (
-    "SELECT id, status FROM wallet_withdrawal WHERE status IN ('approved', 'sent')"
-    " OR (status = 'held' AND approve_after < %s AND amount_micros <= %s)"
+    "SELECT w.id, w.status FROM wallet_withdrawal w JOIN wallet_wallet o ON o.id = w.wallet_id"
+    " WHERE w.status = 'sent' OR (NOT o.frozen AND (w.status = 'approved'"
+    " OR (w.status = 'held' AND w.approve_after < %s AND w.amount_micros <= %s)))"
 )
 _EXPOSURE: Final = "SELECT column_start, low_cents, liability_micros FROM bets_cellexposure"
 
@@ -490,7 +491,8 @@ class Audit:
                 self._decide_again()
 
     def transfers_under_way(self) -> list[Any]:
-        """Deposits, and withdrawals that need nobody's consent, which the beat has to end."""
+        """Deposits, and withdrawals that need nobody's consent, which the beat has to end. What is
+        to leave a frozen wallet waits, for ever if its thaw was lost in a crash."""
         with self._looking():
             return _rows(_PENDING) + _rows(
                 _OUTGOING, self._world.wall_us, LIMITS.withdrawal_approval_micros
