@@ -107,6 +107,15 @@ def test_open_wallet_when_asked_again_then_the_same_one_and_told_once(
     assert len(writer.told) == 1
 
 
+def test_wallet_when_it_changes_twice_then_the_news_are_numbered(
+    writer: InProcessLink, player: Wallet
+) -> None:
+    player.refresh_from_db()
+    writer.run([SetFrozen(player.pk, True), SetFrozen(player.pk, False)])
+    cursors = [event.cursor for event in writer.told if event.name == "wallet.balance"]
+    assert cursors == [player.cursor + 1, player.cursor + 2]
+
+
 @pytest.mark.parametrize("frozen", [True, False])
 def test_freeze_when_done_then_stored_told_and_forgotten(
     writer: InProcessLink, player: Wallet, frozen: bool
@@ -149,6 +158,14 @@ def test_fund_house_when_a_reference_comes_again_then_the_same_entry(
     assert done_id(other) == LedgerEntry.objects.get(reference="b").pk
     assert Wallet.objects.get(pk=HOUSE).balance_micros == 3
     assert Wallet.objects.get(pk=CUSTODY).balance_micros == -3
+
+
+def test_fund_house_when_an_adjustment_has_its_reference_then_funded_all_the_same(
+    writer: InProcessLink, player: Wallet
+) -> None:
+    adjusted = done_id(writer.call(Adjust(player.pk, HOUSE, 1, "a")))
+    assert done_id(writer.call(FundHouse(2, "a"))) != adjusted
+    assert entries("FUNDING") == [(CUSTODY, HOUSE, 2, "a")]
 
 
 # Deposits
@@ -425,6 +442,16 @@ def test_withdraw_when_the_nonce_has_one_then_refused_and_held_once(
     assert (parts(player), parts(other)) == ((100 * USDC - 1, 1), (100 * USDC - 3, 3))
 
 
+def test_withdraw_when_two_wallets_use_nonces_again_then_both_are_refused(
+    writer: InProcessLink, player: Wallet
+) -> None:
+    other = factories.funded_wallet(writer, usdc=100)
+    commands = [withdrawal(player.pk, 1), withdrawal(other.pk, 1)]
+    assert all(isinstance(outcome, Done) for outcome in writer.run([*commands]))
+    refused = Refusal("nonce_reused", message="This nonce already has a withdrawal.")
+    assert writer.run([*commands]) == [refused, refused]
+
+
 def test_cancel_when_held_then_released_once(
     writer: InProcessLink, player: Wallet, held: Withdrawal, now: ManualClock
 ) -> None:
@@ -637,6 +664,15 @@ def test_approve_when_it_is_large_then_one_person_is_not_enough(
     assert note.before == {"status": "held"}
 
 
+def test_approve_when_it_is_as_large_as_one_may_approve_then_one_person_does(
+    writer: InProcessLink, now: ManualClock
+) -> None:
+    amount_micros = LIMITS.withdrawal_approval_micros
+    rich = factories.funded_wallet(writer, usdc=amount_micros // USDC)
+    row_id = done_id(writer.call(withdrawal(rich.pk, amount_micros, to_address=rich.address)))
+    assert writer.call(ApproveWithdrawal(row_id, "ann")) == Done(row_id)
+
+
 def test_approve_when_its_wallet_is_frozen_then_it_waits_until_it_is_not(
     writer: InProcessLink, player: Wallet, held: Withdrawal
 ) -> None:
@@ -687,6 +723,8 @@ def test_adjust_when_profit_is_taken_then_what_was_promised_stays(
     assert Wallet.objects.get(pk=CUSTODY).balance_micros == -20 * USDC
     none = Refusal("insufficient_funds", {"room_micros": 0})
     assert writer.call(Adjust(HOUSE, CUSTODY, 1, "c")) == none
+    poor = factories.funded_wallet(writer, usdc=1)  # promises are the house's
+    assert isinstance(writer.call(Adjust(poor.pk, HOUSE, USDC, "d")), Done)
 
 
 @pytest.mark.parametrize("amount_micros", [0, -1])
