@@ -47,7 +47,7 @@ def test_funding_when_done_then_noted_with_both_people_and_once(
 ) -> None:
     fund = FundHouse(5 * USDC, "proposal:1", "ann", "ben", "more room")
     writer.run([fund, fund])
-    note = ("ann, ben", "proposal:1", {}, {"amount_micros": 5 * USDC}, "more room")
+    note: tuple[Any, ...] = ("ann, ben", "proposal:1", {}, {"amount_micros": 5 * USDC}, "more room")
     assert noted("house.funded", now) == [note]
     now.advance(1)
     writer.call(FundHouse(USDC, "start"))
