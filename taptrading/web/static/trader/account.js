@@ -21,6 +21,7 @@ export class Account extends EventTarget {
     this.market = market;
     this.api = api;
     this.offered = []; // wallets of the browser, {name, provider}
+    this.allOffered = null; // a promise: they have had the time to tell of themselves
     this.#forget();
   }
 
@@ -123,6 +124,7 @@ export class Account extends EventTarget {
 
   /** Who signs for this wallet. After a reload, whichever wallet still shows us its account. */
   async #ownerNow() {
+    if (!this.owner) await this.allOffered;
     for (const { name, provider } of this.owner ? [] : this.offered)
       this.owner ??= await BrowserWallet.already(provider, name, this.address);
     if (!this.owner) throw new Error("Your wallet has to sign this. Sign out and connect it again.");
@@ -191,7 +193,8 @@ export const isLive = (key, nowMs) => !key.revoked_at && expiryMs(key) > nowMs;
 export const expiryMs = (key) =>
   typeof key.expires_at === "number" ? key.expires_at * 1_000 : Date.parse(key.expires_at);
 
-/** Wallets that the browser offers (EIP-6963), and the old way of one. Calls back for each. */
+/** Wallets that the browser offers (EIP-6963), and the old way of one. Calls back for each; the
+ *  promise is kept when they have had their time. */
 export function findWallets(found) {
   addEventListener("eip6963:announceProvider", (event) => {
     const { info, provider } = event.detail ?? {};
@@ -199,8 +202,11 @@ export function findWallets(found) {
       found({ name: info.name.slice(0, 40), provider });
   });
   dispatchEvent(new Event("eip6963:requestProvider"));
-  setTimeout(() => {
-    if (typeof globalThis.ethereum?.request === "function")
-      found({ name: "Browser wallet", provider: globalThis.ethereum });
-  }, 300);
+  return new Promise((over) => {
+    setTimeout(() => {
+      if (typeof globalThis.ethereum?.request === "function")
+        found({ name: "Browser wallet", provider: globalThis.ethereum });
+      over();
+    }, 300);
+  });
 }

@@ -325,7 +325,7 @@ class Page {
       await this.account.play();
       toast("You have play money. Tap a cell to bet.", "good");
     }));
-    findWallets(({ name, provider }) => {
+    this.account.allOffered = findWallets(({ name, provider }) => {
       this.account.offered.push({ name, provider });
       const label = `Connect ${name}`;
       const box = byId("wallets");
