@@ -13,6 +13,9 @@ from eth_account.messages import encode_defunct
 from websockets.sync.client import ClientConnection, connect
 
 USDC = 1_000_000
+# Refusals of any bet whatever: on a busy machine, with the clock running several times as fast, a
+# feed or a writer held up for a quarter of a second is one that stands still.
+PASSING = ("price_stale", "breaker_open", "dependency_unavailable", "cell_locked")
 
 
 class Outsider:
@@ -108,6 +111,31 @@ class Outsider:
 
     def place(self, body: dict[str, Any]) -> httpx.Response:
         return self.http.post("bets", json=body)
+
+    def judged(self, make: Callable[[], dict[str, Any]]) -> tuple[dict[str, Any], httpx.Response]:
+        """A bet that was judged for itself, and the answer: made anew while all are refused."""
+        deadline = time.monotonic() + 60
+        while True:
+            reply = self.place(body := make())
+            if reply.status_code == 202 or reply.json()["error"] not in PASSING:
+                return body, reply
+            assert time.monotonic() < deadline, reply.text
+            time.sleep(0.1)
+
+    def taken(self, choose: Callable[[], dict[str, Any]], **changes: Any) -> dict[str, Any]:
+        """What is answered to a bet on the cell chosen, which is accepted."""
+        _, reply = self.judged(lambda: self.bet(choose(), **{"min_rate_bps": 10_100} | changes))
+        assert reply.status_code == 202, reply.text
+        answer: dict[str, Any] = reply.json()
+        return answer
+
+    def priced(self, bet_id: str) -> str:
+        """The status of this bet once it is more than accepted."""
+        deadline = time.monotonic() + 60
+        while (status := str(self.http.get(f"bets/{bet_id}").json()["status"])) == "accepted":
+            assert time.monotonic() < deadline, bet_id
+            time.sleep(0.05)
+        return status
 
     def withdraw(self, amount_micros: int) -> dict[str, Any]:
         nonce, timestamp = str(uuid.uuid4()), self.now_s()

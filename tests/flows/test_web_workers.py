@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from http.client import HTTPConnection
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -126,7 +127,7 @@ def test_socket_when_bet_is_placed_through_the_other_process_then_hears_of_it(
         line.send(op="subscribe", channels=["bets"])
         line.until(lambda frame: frame["type"] == "snapshot")
 
-    bet_id = trader.place(trader.bet(trader.lasting_cell())).json()["bet_id"]
+    bet_id = trader.taken(trader.lasting_cell)["bet_id"]
 
     for line in lines.values():
         assert line.about("bet.confirmed", bet_id)["bet_id"] == bet_id
@@ -178,10 +179,13 @@ def test_override_when_spoken_in_any_of_three_places_then_all_follow_and_no_outc
     trader = Outsider(platform.url)
     trader.sign_in()
     trader.deposit(100)
-    cells = trader.cells()
-    first = min(int(cell["cell_id"].split("_")[0]) for cell in cells)
-    soon = next(cell for cell in cells if cell["cell_id"].startswith(f"{first + 5}_"))
-    bet_id = trader.place(trader.bet(soon, min_rate_bps=10_100)).json()["bet_id"]
+
+    def soon() -> dict[str, Any]:
+        cells = trader.cells()
+        first = min(int(cell["cell_id"].split("_")[0]) for cell in cells)
+        return next(cell for cell in cells if cell["cell_id"].startswith(f"{first + 5}_"))
+
+    bet_id, late = trader.taken(soon)["bet_id"], trader.lasting_cell()
     clients = one_client_each(platform)
     server = redis.Redis(unix_socket_path=str(platform.folder / "data/run/valkey.sock"))
     took = []
@@ -190,7 +194,7 @@ def test_override_when_spoken_in_any_of_three_places_then_all_follow_and_no_outc
             server.publish("circuit:override", state)
             took.append(wait_until_all_say(clients, state))
     assert sorted(took)[2] < 1.0, took
-    assert trader.place(trader.bet(soon)).json()["error"] == "breaker_open"
+    assert trader.place(trader.bet(late)).json()["error"] == "breaker_open"
     override_in_the_admin(platform, "close")
     wait_until_all_say(clients, "close")
     platform.manage("breaker", "open", "--reason", "trying it", "--by", "carl")
