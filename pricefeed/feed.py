@@ -145,8 +145,9 @@ class Feed:
         marks = self._due(now_ms)
         stepped = [self._pipeline.step(mark) for mark in marks]
         priced = [price for price in stepped if price is not None]
-        counts.missed_marks.inc(len(marks) - len(priced))
-        if marks:
+        if marks:  # those too old to be made up count as well
+            passed = (marks[-1] - self._last_mark_ms) // LIMITS.tick_ms
+            counts.missed_marks.inc(passed - len(priced))
             self._last_mark_ms = marks[-1]
         for tick in await self._record(priced):
             self._newest = tick

@@ -54,6 +54,16 @@ QUEUE_USE = Gauge(
 QUEUE_FULL = Counter("entry_queue_full_total", "Commands refused because the queue was full")
 
 
+
+
+def _look_at_queue() -> None:
+    """Once a second rather than with every command."""
+    depth = 0 if _link is None else _link.depth()
+    QUEUE_DEPTH.set(depth)
+    _PEAK.note(depth)
+
+
+metrics.on_flush(_look_at_queue)  # before the peak is told
 _PEAK: Final = metrics.Peak(QUEUE_USE, LIMITS.entry_queue)
 
 # So many commands make a batch of their own while others are under way: the writer has something
@@ -178,8 +188,6 @@ class Link:
                 batch.append((command, answered))
             else:
                 _tell(answered, DependencyError("the writer does not keep up"))
-        QUEUE_DEPTH.set(len(self._waiting))
-        _PEAK.note(len(self._waiting))
         return batch
 
     def _take(self, body: bytes) -> None:
@@ -210,8 +218,10 @@ class Link:
         while self._waiting:
             _, answered, _ = self._waiting.popleft()
             _tell(answered, DependencyError("the writer cannot be reached"))
-        QUEUE_DEPTH.set(0)
-        _PEAK.note(0)
+
+    def depth(self) -> int:
+        """How many commands wait."""
+        return len(self._waiting)
 
 
 class _Wire(asyncio.Protocol):

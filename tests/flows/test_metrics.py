@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +19,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests import stack
+from tests.figures import Figures, figures, stopped, until, wait_for_part
 from tests.outsider import Outsider
 
 pytestmark = pytest.mark.timeout(180)
@@ -49,8 +49,6 @@ OURS: Final = (
 TOLD_S: Final = 1.5
 LOGS: Final = {"LOG_FORMAT": "json", "BET_LOG": "1"}
 
-Figures = dict[str, float]
-
 
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[stack.Stack]:
@@ -62,40 +60,12 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[stack.Stack]:
         yield running
 
 
-def wait_for_part(platform: stack.Stack, words: str) -> None:
-    deadline = time.monotonic() + stack.START_S
-    while True:
-        try:
-            platform.pid_of(words)
-        except AssertionError:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        else:
-            return
-
-
 @pytest.fixture
 def trader(platform: stack.Stack) -> Outsider:
     made = Outsider(platform.url)
     made.sign_in()
     made.deposit(1_000)
     return made
-
-
-def figures(platform: stack.Stack) -> Figures:
-    """Each sample by its name and its labels, as they stand in the text."""
-    lines = httpx.get(platform.url + "/metrics", timeout=10).text.splitlines()
-    pairs = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
-    return {name: float(value) for name, value in pairs}
-
-
-def until(platform: stack.Stack, what: Callable[[Figures], bool], within_s: float = 30) -> Figures:
-    """Look again and again, for what is added up is told within a second or two."""
-    deadline = time.monotonic() + within_s
-    while not what(found := figures(platform)):
-        assert time.monotonic() < deadline, found
-        time.sleep(0.1)
-    return found
 
 
 def figures_at_rest(platform: stack.Stack) -> Figures:
@@ -110,17 +80,6 @@ def figures_at_rest(platform: stack.Stack) -> Figures:
             since = time.monotonic()
         assert time.monotonic() < deadline, found
     return found
-
-
-@contextmanager
-def stopped(platform: stack.Stack, words: str) -> Iterator[None]:
-    """This process does nothing meanwhile."""
-    pid = platform.pid_of(words)
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 def placed(found: Figures, status: str) -> float:

@@ -20,7 +20,7 @@ from wallet.keys import AuthorizeKey
 from wallet.models import PlayerLimits, Wallet
 from wallet.player_limits import SetPlayerLimits
 from wallet.protocol import Done
-from wallet.transfers import RequestWithdrawal
+from wallet.transfers import CustodyReport, RequestWithdrawal
 
 DAY_S = 86_400
 
@@ -205,6 +205,23 @@ def test_player_when_away_then_no_bet_is_taken_by_key_or_dry_run_and_money_stays
     assert isinstance(withdrawn, Done)
     player.refresh_from_db()
     assert (player.balance_micros, player.held_micros) == (0, 1_000 * USDC)
+
+
+def test_money_when_it_comes_and_goes_then_it_is_no_loss_and_no_win(
+    writer: InProcessLink, player: Wallet
+) -> None:
+    wants(writer, player, loss_day_max_micros=5 * USDC)
+    assert codes([writer.call(place_command(player))]) == [None]
+    assert player.address is not None
+
+    report = CustodyReport("event-7", "deposit.confirmed", "", player.address, 50 * USDC)
+    writer.call(report)
+    writer.call(_withdrawal(player, 30 * USDC))
+
+    player.refresh_from_db()
+    assert (player.balance_micros, player.held_micros) == (1_015 * USDC, 30 * USDC)
+    row = PlayerLimits.objects.get()
+    assert (row.lost_in_day_micros, row.lost_in_week_micros) == (5 * USDC, 5 * USDC)
 
 
 def _key_of(writer: InProcessLink, player: Wallet) -> int:

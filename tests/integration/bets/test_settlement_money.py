@@ -22,6 +22,7 @@ from bets.settlement import (
     closed_columns,
     decide_command,
     lag_s,
+    overdue,
 )
 from bets.wire import BetFacts, bet_json
 from pricefeed.board import Board
@@ -414,6 +415,21 @@ def test_closed_columns_when_several_hold_open_bets_then_each_once_in_order(
         accepted(writer.call(place_command(table.player, column_start=column)))
     late_us = (table.column_start + 86_400) * clock.US_PER_S
     assert closed_columns(late_us)[:3] == sorted(columns)
+
+
+def test_overdue_when_recordings_had_their_time_then_the_columns_that_hold_open_bets(
+    writer: InProcessLink, table: Table
+) -> None:
+    later = table.column_start + 2 * LIMITS.column_s
+    accepted(writer.call(place_command(table.player, column_start=later)))
+    patient_us = LIMITS.recording_patience_ms * clock.US_PER_MS
+    due_us = (table.column_start + LIMITS.column_s) * clock.US_PER_S + patient_us
+    assert overdue(due_us - 1) == []
+    assert overdue(due_us) == [table.column_start]
+    assert overdue(due_us + 2 * LIMITS.column_s * clock.US_PER_S) == [table.column_start, later]
+
+    writer.run([void(table.column_start), SettleBets(table.column_start)])
+    assert overdue(due_us) == []
 
 
 def test_lag_when_no_bets_are_open_then_none(writer: InProcessLink, table: Table) -> None:

@@ -95,6 +95,7 @@ def test_daily_check_when_all_is_well_then_clean_and_its_time_is_told(checked: N
     assert tasks.verify_ledger() is True
     assert gauge("ledger_findings", check="chain") == 0
     assert (gauge("last_successful_integrity_check_timestamp") or 0) > 1_700_000_000
+    assert (gauge("integrity_check_seconds") or 0) > 0
 
 
 def test_daily_check_when_an_entry_was_changed_then_the_metric_says_which_check(

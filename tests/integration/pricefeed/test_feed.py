@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import pytest
 from django.db import OperationalError
+from prometheus_client import REGISTRY
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from pricefeed import choices, overrides, recorder
@@ -172,6 +173,10 @@ def recorded_marks() -> list[int]:
     return [tick.at_ms - START_MS for tick in recorder.ticks_since(0)]
 
 
+def told(name: str) -> float:
+    return REGISTRY.get_sample_value(name) or 0.0
+
+
 async def in_thread(query: Callable[[], T]) -> T:
     return await asyncio.to_thread(query)
 
@@ -188,17 +193,20 @@ async def test_run_when_late_then_missed_marks_are_made_up_within_the_bound(
     time: VirtualClock,
 ) -> None:
     time.late_at_ms = {500: 700, 2_000: 4_000}
+    missed = told("pricefeed_missed_marks_total")
     await run(time, 8, steady)
     marks = await in_thread(recorded_marks)
     assert set(range(100, 2_000, 100)) <= set(marks)
     # 4 s late, a second made up.
     assert set(range(2_000, 5_100, 100)) & set(marks) == set()
     assert {5_100, 6_000} <= set(marks)
+    assert told("pricefeed_missed_marks_total") - missed == 31
 
 
 async def test_run_when_prices_stop_then_degraded_open_and_closed_after_thirty_seconds(
     time: VirtualClock,
 ) -> None:
+    missed = told("pricefeed_missed_marks_total")
     outlet = await run(time, 60, silent_between(5_000, 20_000))
     # The last price stays current for a second, so the last tick is at 6 s.
     assert outlet.breakers() == [
@@ -208,6 +216,7 @@ async def test_run_when_prices_stop_then_degraded_open_and_closed_after_thirty_s
         (6_000, "open"),
         (50_000, "closed"),
     ]
+    assert told("pricefeed_missed_marks_total") - missed == 139  # 6.1 to 19.9 s
 
 
 async def test_run_when_columns_end_then_the_bell_rings_after_recording(
@@ -326,7 +335,9 @@ async def test_record_when_the_database_refuses_then_nothing_is_published_and_it
         record(ticks)
 
     monkeypatch.setattr(recorder, "record", locked)
+    failed = told("pricefeed_record_failures_total")
     outlet = await run(time, 2, steady)
+    assert told("pricefeed_record_failures_total") - failed == 5
     first = next(state.tick for state in outlet.states if state.tick)
     assert (first.seq, first.at_ms - START_MS) == (1, 600)
     assert await in_thread(Tick.objects.count) == len(

@@ -8,9 +8,11 @@ from contextlib import asynccontextmanager
 from http import HTTPStatus
 
 import pytest
+from prometheus_client import REGISTRY
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
 
+from pricefeed import counts
 from pricefeed.sources import binance, coinbase, kraken
 from pricefeed.sources.venue import PATIENCE, Patience, Venue, VenueSource, backoff_s
 from pricefeed.ticks import Event
@@ -63,22 +65,38 @@ async def running(exchange: Exchange) -> AsyncIterator[Exchange]:
 
 
 class Listening:
-    """A started source, its counters, and everything drained so far."""
+    """A started source, what metrics say of it since then, and everything drained so far."""
 
     def __init__(self, venue: Venue) -> None:
-        self.refused: Counter[str] = Counter()
-        self.reconnects = 0
+        self._name = venue.name
+        self._refused, self._reconnects = self._told_refused(), self._told_reconnects()
         self.events: list[Event] = []
         self.source = VenueSource(
-            venue,
-            clock.monotonic_us,
-            lambda _, reason: self.refused.update([reason]),
-            self._reconnected,
-            HASTE,
+            venue, clock.monotonic_us, counts.refused, counts.reconnected, HASTE
         )
 
-    def _reconnected(self, name: str) -> None:
-        self.reconnects += 1
+    def _told_refused(self) -> Counter[str]:
+        samples = [sample for metric in counts.refusals.collect() for sample in metric.samples]
+        return Counter(
+            {
+                sample.labels["reason"]: int(sample.value)
+                for sample in samples
+                if sample.name == "pricefeed_refusals_total"
+                and sample.labels["source"] == self._name
+            }
+        )
+
+    def _told_reconnects(self) -> int:
+        labels = {"source": self._name}
+        return int(REGISTRY.get_sample_value("pricefeed_reconnects_total", labels) or 0)
+
+    @property
+    def refused(self) -> Counter[str]:
+        return self._told_refused() - self._refused
+
+    @property
+    def reconnects(self) -> int:
+        return self._told_reconnects() - self._reconnects
 
     async def until(self, reached: Callable[[], bool]) -> None:
         async with asyncio.timeout(5):

@@ -228,6 +228,7 @@ def test_persist_when_money_moved_then_balances_entries_and_one_seal(
     assert kept == book.entries
     seal = Seal.objects.latest("id")
     assert (seal.pk, seal.entries) == (before.pk + 1, 2)
+    assert book.seal_number == seal.pk
     assert (seal.first_entry_id, seal.last_entry_id) == (ids[0], ids[1])
     assert clock.to_us(seal.created_at) == NOW_US
     assert bytes(seal.previous) == bytes(before.seal)
@@ -260,7 +261,7 @@ def test_persist_when_only_other_parts_changed_then_those_and_no_seal(
     book.change(account)
     book.persist()
     assert stored(player) == (100 * USDC, 8, 9, 10, True)
-    assert Seal.objects.count() == seals_before
+    assert (book.seal_number, Seal.objects.count()) == (0, seals_before)
 
 
 def test_persist_when_nothing_changed_then_nothing_written(book: Book, player: Wallet) -> None:

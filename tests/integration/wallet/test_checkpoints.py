@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings
+from prometheus_client import REGISTRY
 
 from wallet import checkpoints
 from wallet.checkpoints import Checkpointer
@@ -31,6 +32,7 @@ def test_log_is_copied_beside_the_writer(
     writer.execute("PRAGMA journal_mode=WAL")
     writer.execute("PRAGMA wal_autocheckpoint=0")
     writer.execute("CREATE TABLE entry (text)")
+    before = REGISTRY.get_sample_value("writer_checkpoint_seconds_count") or 0
     checkpointer = Checkpointer()
     checkpointer.start()
     try:
@@ -41,6 +43,10 @@ def test_log_is_copied_beside_the_writer(
             time.sleep(0.005)
     finally:
         checkpointer.stop()
+    assert (REGISTRY.get_sample_value("writer_checkpoint_seconds_count") or 0) > before
+    left = REGISTRY.get_sample_value("writer_wal_uncopied_pages")
+    assert left is not None
+    assert left < 20
     writer.execute("INSERT INTO entry VALUES ('after')")
     assert writer.execute("SELECT count(*) FROM entry").fetchone() == (51,)
     writer.close()

@@ -5,8 +5,10 @@ from typing import Any
 
 import msgspec
 import pytest
+from prometheus_client import REGISTRY
 
 from bets.settlement import SettleBets
+from taptrading import metrics
 from taptrading.errors import Refusal
 from taptrading.limits import LIMITS
 from wallet import inbox as inbox_module
@@ -103,13 +105,37 @@ def test_put_when_the_inbox_is_full_then_overloaded_at_once(
     limits = type(LIMITS)(writer_queue=3, entry_queue=3, writer_batch=3)
     monkeypatch.setattr(inbox_module, "LIMITS", limits)
     late = bets(2, 2)
+    full = told("writer_queue_full_total")
     inbox.put(bets(0))
     inbox.put(settle(1))
     inbox.put(late)
     assert refusals(late) == ["overloaded", "overloaded"]
+    assert told("writer_queue_full_total") - full == 2
     assert taken(inbox) == [0]
     inbox.put(bets(3, 2))
     assert (taken(inbox), taken(inbox)) == ([1], [3])
+
+
+def test_figures_when_requests_wait_then_how_many_and_the_most_since_they_were_told(
+    inbox: Inbox,
+) -> None:
+    metrics.flush()
+    inbox.put(bets(0, 3))
+    inbox.put(settle(1))
+    assert told("writer_queue_depth") == 4
+    inbox.take()
+    assert told("writer_queue_depth") == 1
+    metrics.flush()
+    assert told("writer_queue_use_ratio") == 4 / LIMITS.writer_queue
+    inbox.take()
+    metrics.flush()
+    assert told("writer_queue_use_ratio") == 1 / LIMITS.writer_queue
+    metrics.flush()
+    assert (told("writer_queue_depth"), told("writer_queue_use_ratio")) == (0, 0)
+
+
+def told(name: str) -> float:
+    return REGISTRY.get_sample_value(name) or 0.0
 
 
 def test_take_when_a_request_waited_too_long_then_nothing_was_done(
