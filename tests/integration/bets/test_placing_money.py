@@ -13,7 +13,7 @@ from bets.placing import PlaceBet, PlaceOutcome, PlacingHandler
 from bets.pricing import Unpriced
 from bets.wire import BetFacts, bet_json
 from pricefeed.board import Board
-from taptrading import clock
+from taptrading import clock, disk
 from taptrading.errors import Refusal
 from taptrading.limits import LIMITS
 from tests import factories
@@ -329,6 +329,20 @@ def test_bets_when_redis_is_away_then_all_refused_and_nothing_settled(
         == [PlaceOutcome(away, -1, 0)] * 2
     )
     assert (nonces.given_back, nonces.refused) == ([], [])
+    assert not Bet.objects.exists()
+
+
+def test_bet_when_the_disk_is_nearly_full_then_refused_and_its_nonce_is_free_again(
+    writer: InProcessLink, player: Wallet, nonces: ScriptedNonces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bet = place_command(player)
+    nonces.script = [Admitted(None, 9, 9)]
+    with monkeypatch.context() as patched:
+        patched.setattr(disk.watch, "level", disk.Level.REFUSE)
+        outcome = writer.call(bet)
+    full = Refusal("dependency_unavailable", {"what": "disk"})
+    assert outcome == PlaceOutcome(full, 9, 9)
+    assert nonces.given_back == [bet]
     assert not Bet.objects.exists()
 
 
