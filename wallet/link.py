@@ -54,8 +54,6 @@ QUEUE_USE = Gauge(
 QUEUE_FULL = Counter("entry_queue_full_total", "Commands refused because the queue was full")
 
 
-
-
 def _look_at_queue() -> None:
     """Once a second rather than with every command."""
     depth = 0 if _link is None else _link.depth()
