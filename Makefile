@@ -43,8 +43,8 @@ lint: $(DEV_STAMP)
 	$(VENV)/bin/python manage.py spectacular --validate --fail-on-warn --file /dev/null
 
 # What decides about money or moves it.
-MONEY_PATH := taptrading/money.py \
-	$(patsubst %,wallet/%.py,book writer server inbox telling transfers seals ids nonces keys signing \
+MONEY_PATH := taptrading/money.py $(wildcard wallet/transfers/*.py) \
+	$(patsubst %,wallet/%.py,book writer server inbox telling seals ids nonces keys signing \
 		guard player_limits withdrawals deposits custody checkpoints triggers) \
 	$(patsubst %,bets/%.py,entry grid rates exposure placing acceptance pricing liabilities \
 		resolution settlement settled tasks)

@@ -8,7 +8,9 @@ from tests.sabotage.defect import Defect, Edit
 _BOOK: Final = "wallet/book.py"
 _WRITER: Final = "wallet/writer.py"
 _SERVER: Final = "wallet/server.py"
-_TRANSFERS: Final = "wallet/transfers.py"
+_ACCOUNTS: Final = "wallet/transfers/accounts.py"
+_DEPOSITS: Final = "wallet/transfers/deposits.py"
+_WITHDRAWALS: Final = "wallet/transfers/withdrawals.py"
 _KEYS: Final = "wallet/keys.py"
 _LEDGER_TABLES: Final = "wallet/migrations/0001_initial.py"
 _SETTINGS: Final = "taptrading/settings.py"
@@ -576,7 +578,7 @@ _TRANSFERS_OF_MONEY: Final = (
     _defect(
         "withdrawal_repeated",
         "a withdrawal that comes again is a second one",
-        Edit(_TRANSFERS, "if (account.id, command.nonce) in self._nonces:", "if False:"),
+        Edit(_WITHDRAWALS, "if (account.id, command.nonce) in self._nonces:", "if False:"),
         f"{_OF_LEDGER}withdrawal_with_a_used_nonce_is_refused",
         f"{_OF_WITHDRAWALS}withdraw_when_sent_again_then_nonce_reused_and_held_once",
     ),
@@ -593,13 +595,13 @@ _TRANSFERS_OF_MONEY: Final = (
     _defect(
         "withdrawal_of_too_much",
         "a withdrawal is held without looking at the balance",
-        Edit(_TRANSFERS, "if account.balance_micros < command.amount_micros:", "if False:"),
+        Edit(_WITHDRAWALS, "if account.balance_micros < command.amount_micros:", "if False:"),
         f"{_OF_LEDGER}withdrawal_over_the_balance_leaves_no_row",
     ),
     _defect(
         "withdrawal_steps_back",
         "a withdrawal that is on its way can be cancelled",
-        Edit(_TRANSFERS, "if row.status != Status.HELD:", "if False:"),
+        Edit(_WITHDRAWALS, "if row.status != Status.HELD:", "if False:"),
         f"{_OF_LEDGER}cancel_gives_back_while_held_and_not_after",
     ),
     _defect(
@@ -617,32 +619,32 @@ _TRANSFERS_OF_MONEY: Final = (
     _defect(
         "withdrawal_of_a_frozen_wallet",
         "a frozen wallet may withdraw",
-        Edit(_TRANSFERS, "        if account.frozen:\n", "        if False:\n"),
+        Edit(_WITHDRAWALS, "        if account.frozen:\n", "        if False:\n"),
         f"{_OF_LEDGER}frozen_wallet_cannot_withdraw",
     ),
     _defect(
         "deposit_event_again",
         "an event that the custodian repeats is carried out again",
-        Edit(_TRANSFERS, "if command.event_id in self._events:", "if False:"),
+        Edit(_DEPOSITS, "if command.event_id in self._events:", "if False:"),
         f"{_OF_LEDGER}deposit_credits_once_when_the_event_comes_twice",
         f"{_OF_CUSTODY}event_when_delivered_twice_then_credited_once",
     ),
     _defect(
         "transfer_under_two_events",
         "one transfer is credited for every event that names it",
-        Edit(_TRANSFERS, "applied = not known and apply(command)", "applied = apply(command)"),
+        Edit(_DEPOSITS, "applied = not known and apply(command)", "applied = apply(command)"),
         f"{_OF_LEDGER}transfer_told_again_under_another_event_moves_nothing",
     ),
     _defect(
         "deposit_completed_twice",
         "a deposit that is completed is credited again",
-        Edit(_TRANSFERS, " or deposit.status != Deposit.Status.PENDING:", ":"),
+        Edit(_DEPOSITS, " or deposit.status != Deposit.Status.PENDING:", ":"),
         f"{_OF_GUARDS}deposit_when_it_was_credited_under_another_spelling_of_its_id_then_not_again",
     ),
     _defect(
         "deposit_of_another",
         "a deposit is credited to whoever the event names",
-        Edit(_TRANSFERS, "deposit.wallet_id != account.id or ", ""),
+        Edit(_DEPOSITS, "deposit.wallet_id != account.id or ", ""),
         f"{_OF_CUSTODY}event_when_for_a_deposit_of_another_then_unmatched",
     ),
     _defect(
@@ -679,7 +681,7 @@ _TRANSFERS_OF_MONEY: Final = (
     _defect(
         "house_funded_twice",
         "a funding that comes again is a second one",
-        Edit(_TRANSFERS, "if command.reference not in self._funded:", "if True:"),
+        Edit(_ACCOUNTS, "if command.reference not in self._funded:", "if True:"),
         f"{_OF_LEDGER}fund_house_counts_a_reference_once",
     ),
     _defect(

@@ -32,7 +32,6 @@ from wallet.transfers import (
     RequestWithdrawal,
     SetFrozen,
     TransferHandler,
-    _id_in,
 )
 from wallet.writer import Writer
 
@@ -803,4 +802,5 @@ def test_handler_when_it_starts_then_its_largest_id_is_that_of_all_its_tables(
 def test_reference_when_it_is_one_of_our_ids_then_its_number(
     reference: str, number: int | None
 ) -> None:
-    assert _id_in(reference) == number
+    report = CustodyReport("event-1", "deposit.confirmed", reference, ELSEWHERE, USDC)
+    assert report.row_id == number
