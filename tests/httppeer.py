@@ -71,7 +71,7 @@ class HttpPeer:
                     self._unread = rest[length:]
                     return int(first.split()[1]), headers, rest[:length]
             self.wire.written.clear()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 await self.wire.written.wait()
 
     def leave(self) -> None:

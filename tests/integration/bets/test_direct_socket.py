@@ -39,7 +39,7 @@ async def port() -> AsyncIterator[int]:
     )
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not server.started:
             await asyncio.sleep(0.01)
     yield server.servers[0].sockets[0].getsockname()[1]
@@ -62,7 +62,7 @@ async def subscribed(port: int, receive_bytes: int | None = None) -> ClientConne
 
 
 async def hear(client: ClientConnection) -> dict[str, Any]:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         frame: dict[str, Any] = json.loads(await client.recv())
     return frame
 
@@ -105,7 +105,7 @@ async def test_broadcast_when_a_reader_takes_nothing_ends_the_connection(
 ) -> None:
     monkeypatch.setattr(outbox_module, "SEND_PATIENCE_S", 0.05)
     client = await subscribed(port, 8_192)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         number = 0
         while len(roster):
             number += 1

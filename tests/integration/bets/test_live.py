@@ -65,7 +65,7 @@ async def running() -> AsyncIterator[Live]:
     subscribed = asyncio.Event()
     end = hub.on_gap(subscribed.set)
     await live.start()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await subscribed.wait()
     try:
         yield live

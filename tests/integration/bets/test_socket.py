@@ -104,7 +104,7 @@ async def connected(
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not condition():
             await asyncio.sleep(0.005)
 
@@ -408,7 +408,7 @@ async def test_deliver_when_the_peer_reads_nothing_closes_with_4408(house: House
         socket.say("bet.confirmed", {})
     reading.set()
 
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(20):
         await running
     assert sent[-1] == {"type": "websocket.close", "code": 4408}
     assert len(roster) == 0

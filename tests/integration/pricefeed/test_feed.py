@@ -315,7 +315,7 @@ async def test_override_when_heard_from_redis_then_recorded_and_followed(
     running = asyncio.create_task(feed.run(time.stop))
     for text, breaker in [("nonsense", "closed"), ("open", "open"), ("auto", "closed")]:
         await feed.hear(text)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while not outlet.states or outlet.states[-1].breaker != breaker:
                 await asyncio.sleep(0)
     time.stop.set()
@@ -405,7 +405,7 @@ async def test_sources_when_an_operator_chooses_others_then_ticks_are_made_of_th
         await chosen(names)
         await feed.hear("changed")
         wanted = names or ["binance"]
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while control.told != wanted or made_of(outlet) != ",".join(sorted(wanted)):
                 await asyncio.sleep(0)
     time.stop.set()

@@ -99,7 +99,7 @@ class Listening:
         return self._told_reconnects() - self._reconnects
 
     async def until(self, reached: Callable[[], bool]) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while not reached():
                 self.events += self.source.drain(clock.monotonic_us())
                 await asyncio.sleep(0.005)

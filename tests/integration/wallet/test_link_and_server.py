@@ -97,7 +97,7 @@ async def linked(path: Path) -> AsyncIterator[Link]:
 
 
 async def connected(made: Link) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not made.connected:
             await asyncio.sleep(0.001)
 
@@ -123,7 +123,7 @@ def test_link_on_the_loop_of_the_web_process_is_answered_and_finds_the_writer_ag
                 async with serving(path):
                     await connected(made)
                     assert await made.call(RequestDeposit(1, amount)) == Done(amount)
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(20):
                     while made.connected:
                         await asyncio.sleep(0.001)
 
@@ -142,7 +142,7 @@ async def test_link_finds_the_writer_again_after_it_died(path: Path) -> None:
             async with serving(path):
                 await connected(made)
                 assert await made.call(RequestDeposit(1, 5)) == Done(5)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 while made.connected:
                     await asyncio.sleep(0.001)
 
@@ -247,7 +247,7 @@ async def test_frame_that_nobody_asked_for_ends_the_connection(path: Path) -> No
 
     server = await asyncio.start_unix_server(chatter, str(path))
     async with server, linked(path):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await ended.wait()
 
 
@@ -317,7 +317,7 @@ async def test_writer_that_does_not_answer_is_given_up(
         await connected(made)
         with pytest.raises(OutcomeUnknown):
             await made.call(RequestDeposit(1, 5))
-        async with asyncio.timeout(5):  # late answers have nobody to reach
+        async with asyncio.timeout(20):  # late answers have nobody to reach
             await closed.wait()
 
 
@@ -407,7 +407,7 @@ async def test_gathering_ends_when_enough_wait(path: Path, monkeypatch: pytest.M
         await connected(made)
         for _ in range(3):
             calls = [made.call(RequestDeposit(1, n)) for n in range(server_module.ENOUGH)]
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 await asyncio.gather(*calls)
 
 
@@ -416,7 +416,7 @@ async def test_what_falls_due_is_run_without_being_asked(path: Path) -> None:
     async with serving(path, writer) as server:
         writer.due_batches = [[RequestDeposit(1, 9)]]
         server.wake()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while not writer.batches:
                 await asyncio.sleep(0.001)
     assert writer.batches == [[RequestDeposit(1, 9)]]

@@ -96,7 +96,7 @@ async def test_run_when_the_peer_takes_nothing_gives_up(monkeypatch: pytest.Monk
     peer.reading.clear()
     outbox = PumpedOutbox(peer.send)
     outbox.put("pong", tail("x"))
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(20):
         await outbox.run()
     assert peer.got == []
 
@@ -107,7 +107,7 @@ async def test_run_when_the_peer_is_gone_ends() -> None:
 
     outbox = PumpedOutbox(gone)
     outbox.put("pong", tail("x"))
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(20):
         await outbox.run()
 
 
@@ -152,7 +152,7 @@ class Direct:
 
     async def end(self) -> None:
         self.outbox.stop()
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(20):
             await self.running
 
 
@@ -191,7 +191,7 @@ async def test_put_when_bets_pile_up_on_a_full_wire_closes_with_4408_once_it_tak
     await settle()
     assert direct.peer.got == []
     direct.wire.takes(True)
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(20):
         await direct.running
     assert direct.peer.got == [{"type": "websocket.close", "code": 4408}]
     assert direct.wire.writes == []
@@ -205,7 +205,7 @@ async def test_close_when_frames_wait_for_the_wire_sends_them_first() -> None:
     direct.outbox.put("price.tick", tail("late"))
     await settle()
     direct.wire.takes(True)
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(20):
         await direct.running
     assert direct.wire.texts == ['{"seq":1,x}']
     assert direct.peer.got == [{"type": "websocket.close", "code": 1012}]
@@ -218,7 +218,7 @@ async def test_put_when_the_wire_takes_nothing_for_long_aborts_it(
     direct = Direct()
     direct.wire.takes(False)
     direct.outbox.put("price.tick", tail("x"))
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(20):
         await direct.running
     assert direct.wire.aborted
     assert (direct.wire.writes, direct.peer.got) == ([], [])
@@ -243,7 +243,7 @@ async def test_close_when_the_peer_never_takes_it_aborts(monkeypatch: pytest.Mon
     direct = Direct()
     direct.peer.reading.clear()
     direct.outbox.close(1012)
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(20):
         await direct.running
     assert direct.wire.aborted
 
@@ -285,7 +285,7 @@ async def test_walk_when_one_wire_is_broken_reaches_the_others() -> None:
     good = Direct()
     for outbox in (bad, good.outbox):
         outbox.put("price.tick", tail("p"))
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(20):
         await running
     assert wire.aborted
     assert good.wire.texts == ['{"seq":1,p}']

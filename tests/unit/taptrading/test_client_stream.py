@@ -136,7 +136,7 @@ async def test_stream_when_cancelled_as_frames_arrive_then_it_ends(turns: int) -
 
     async with _server(handle) as url:
         listening = asyncio.create_task(listen(_stream(url)))
-        done, _ = await asyncio.wait({listening}, timeout=5)
+        done, _ = await asyncio.wait({listening}, timeout=20)
         assert done == {listening}
         assert listening.cancelled()
 

@@ -138,7 +138,7 @@ async def test_request_when_it_expects_a_word_first_gets_it(
 ) -> None:
     peer = HttpPeer(app_of(asked))
     peer.send(post(b"", b"Expect: 100-continue\r\n").replace(b"Length: 0", b"Length: 3"))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await peer.wire.written.wait()
     assert peer.wire.writes == [b"HTTP/1.1 100 Continue\r\n\r\n"]
     peer.wire.writes.clear()
