@@ -16,6 +16,8 @@ USDC = 1_000_000
 # Refusals of any bet whatever: on a busy machine, with the clock running several times as fast, a
 # feed or a writer held up for a quarter of a second is one that stands still.
 PASSING = ("price_stale", "breaker_open", "dependency_unavailable", "cell_locked")
+# What comes all the time, whatever a trader does.
+_STREAMED = ("price.tick", "grid.update", "heartbeat")
 
 
 class Outsider:
@@ -137,6 +139,23 @@ class Outsider:
             time.sleep(0.05)
         return status
 
+    def confirmed(self, choose: Callable[[], dict[str, Any]]) -> str:
+        """The id of a bet on the cell chosen that got its price: made anew while none gets one."""
+        while self.priced(bet_id := str(self.taken(choose)["bet_id"])) == "rejected":
+            time.sleep(0.1)
+        return bet_id
+
+    def due(self, bet: dict[str, Any]) -> tuple[str, int]:
+        """The status and payout that the published path of its column gives a confirmed bet."""
+        column, low, high = map(int, bet["cell_id"].split("_"))
+        path = self.http.get(f"settlements/{column}").json()
+        if path["state"] == "void":
+            return "void", bet["stake_micros"]
+        assert path["state"] == "settled"
+        if path["low_cents"] < high and path["high_cents"] >= low:
+            return "won", bet["potential_payout_micros"]
+        return "lost", 0
+
     def withdraw(self, amount_micros: int) -> dict[str, Any]:
         nonce, timestamp = str(uuid.uuid4()), self.now_s()
         text = "\n".join(
@@ -213,13 +232,36 @@ class Line:
             frame = self.receive()
             if wanted(frame):
                 return frame
-        raise AssertionError(f"it did not come; seen: {[f['type'] for f in self.seen][-50:]}")
+        told = [frame for frame in self.seen if frame["type"] not in _STREAMED]
+        raise AssertionError(f"it did not come; seen: {told[-20:]}")
 
-    def about(self, type: str, bet_id: str) -> dict[str, Any]:
-        """The data of the event of this type about this bet, seen already or still to come."""
+    def taken(self, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """The answer to a bet sent here, which is accepted: made anew while all are refused."""
+        deadline = time.monotonic() + 60
+        while True:
+            self.send(op="bet", id=(id := str(uuid.uuid4())), **make())
+            answer = self.until(lambda frame, id=id: frame["data"].get("id") == id)  # type: ignore[misc]
+            if answer["type"] == "bet.accepted":
+                return dict(answer["data"])
+            assert answer["data"]["error"] in PASSING, answer
+            assert time.monotonic() < deadline, answer
+            time.sleep(0.1)
+
+    def confirmed(self, place: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """What is told of a placed bet that got its price: placed anew while none gets one."""
+        deadline = time.monotonic() + 60
+        while True:
+            told = self.about(place()["bet_id"], "bet.confirmed", "bet.rejected")
+            if told["status"] == "confirmed":
+                return told
+            assert told["reason"] in ("price_stale", "rate_moved"), told
+            assert time.monotonic() < deadline, told
+
+    def about(self, bet_id: str, *types: str) -> dict[str, Any]:
+        """The data of this bet's event of one of these types, seen already or still to come."""
 
         def fits(frame: dict[str, Any]) -> bool:
-            return bool(frame["type"] == type and frame["data"].get("bet_id") == bet_id)
+            return bool(frame["type"] in types and frame["data"].get("bet_id") == bet_id)
 
         for frame in self.seen:
             if fits(frame):

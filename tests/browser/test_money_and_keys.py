@@ -35,13 +35,11 @@ def test_session_key_when_its_cap_is_passed_or_it_is_revoked_then_taps_are_refus
     expect(trader.see("#panel-keys .entry", has_text="(in use)")).to_contain_text("of $2.00")
 
     trader.choose_stake(5)
-    trader.tap()
-    trader.hears("This browser's key has expired or reached its limit.")
+    trader.taps_until_told("This browser's key has expired or reached its limit.")
     trader.choose_stake(1)
     for _ in range(2):
         trader.bet()
-    trader.tap()
-    trader.wait_for_state("refused", at_least=2)
+    trader.tap_until_state("refused", at_least=2)
 
     trader.open_tab("bets")
     trader.open_tab("keys")
@@ -70,8 +68,7 @@ def test_withdrawal_when_it_is_asked_for_then_balance_falls_and_large_stakes_are
     trader.see("#since").select_option("last hour")
     expect(trader.see("#history .entry")).to_have_count(2, timeout=PATIENCE_MS)
     trader.choose_stake(50)
-    trader.tap()
-    trader.hears("Not enough balance for this stake.")
+    trader.taps_until_told("Not enough balance for this stake.")
 
 
 def test_ledger_when_it_is_saved_then_one_file_holds_all_its_pages(trader: Trader) -> None:

@@ -99,6 +99,28 @@ class Trader:
             ms,
         )
 
+    def remember_states(self) -> None:
+        """From now on, what each bet looked like one after the other."""
+        self.page.evaluate(
+            "() => { window.states = {}; setInterval(() => {"
+            " for (const { nonce, state } of tapTrading.look().bets) {"
+            " states[nonce] ??= [];"
+            " if (states[nonce].at(-1) !== state) states[nonce].push(state); } }, 5); }"
+        )
+
+    def states_of(self, bet: dict[str, Any]) -> list[str]:
+        states: list[str] = self.page.evaluate("(nonce) => states[nonce]", bet["nonce"])
+        return states
+
+    def resolved(self, bet: dict[str, Any]) -> dict[str, Any]:
+        """This bet once its column has passed."""
+        self.wait_until(
+            "(nonce) => tapTrading.look().bets.some((bet) =>"
+            " bet.nonce === nonce && ['won', 'lost', 'void'].includes(bet.state))",
+            bet["nonce"],
+        )
+        return next(known for known in self.bets() if known["nonce"] == bet["nonce"])
+
     def balance_micros(self) -> int:
         text = self.see("#balance").inner_text().replace("$", "").replace(",", "")
         whole, _, cents = text.partition(".")
@@ -158,22 +180,32 @@ class Trader:
             self.page.wait_for_timeout(100)
         return spots[0]
 
-    def bet(self) -> None:
-        """Tap until a bet is confirmed. Before a tap is priced the rate may move further than is
-        allowed, and before it reaches the page the chart moves on."""
-        wanted = self._taken() + 1
+    def bet(self, tap: Callable[[Spot], Any] | None = None) -> dict[str, Any]:
+        """Tap until a bet is confirmed, and which one. Before a tap is priced the rate may move
+        further than is allowed, and before it reaches the page the chart moves on."""
         for _ in range(5):
-            before = len(self.bets())
-            self.tap()
+            known = {bet["nonce"] for bet in self.bets()}
+            before = len(known)
+            (tap or self.tap)(self._first_spot())
             with suppress(TimeoutError):
                 self.wait_until("(n) => tapTrading.look().bets.length > n", before, ms=3_000)
             self.wait_until(
                 "() => tapTrading.look().bets"
                 ".every((bet) => bet.state !== 'pending' && bet.state !== 'unknown')"
             )
-            if self._taken() >= wanted:
-                return
+            for bet in self.bets():
+                if bet["nonce"] not in known and bet["state"] in TAKEN:
+                    return bet
         raise AssertionError(f"no bet was confirmed: {self.bets()}")
+
+    def tap_until_state(self, *states: str, at_least: int = 1) -> None:
+        """A tap may miss its cell, or come at a moment when none is taken."""
+        for _ in range(5):
+            self.tap()
+            with suppress(TimeoutError):
+                self.wait_for_state(*states, at_least=at_least, ms=4_000)
+                return
+        raise AssertionError(f"never {states}: {self.bets()}")
 
     def taps_until_told(self, text: str) -> None:
         """The price may be too old for a moment, which the page says first."""
@@ -183,9 +215,6 @@ class Trader:
                 expect(self.see("#toasts")).to_contain_text(text, timeout=4_000)
                 return
         raise AssertionError(f"never told: {text}")
-
-    def _taken(self) -> int:
-        return sum(bet["state"] in TAKEN for bet in self.bets())
 
     def choose_stake(self, dollars: int) -> None:
         self.see(f'label[for="stake-{dollars * MICROS}"]').click()

@@ -127,11 +127,13 @@ def test_socket_when_bet_is_placed_through_the_other_process_then_hears_of_it(
         line.send(op="subscribe", channels=["bets"])
         line.until(lambda frame: frame["type"] == "snapshot")
 
-    bet_id = trader.taken(trader.lasting_cell)["bet_id"]
+    first, second = lines.values()
+    confirmed = first.confirmed(lambda: trader.taken(trader.lasting_cell))
 
-    for line in lines.values():
-        assert line.about("bet.confirmed", bet_id)["bet_id"] == bet_id
-        line.close()
+    told = second.about(confirmed["bet_id"], "bet.confirmed")
+    assert told["rate_bps"] == confirmed["rate_bps"]
+    first.close()
+    second.close()
 
 
 def override_of(client: HTTPConnection) -> str:
@@ -185,7 +187,7 @@ def test_override_when_spoken_in_any_of_three_places_then_all_follow_and_no_outc
         first = min(int(cell["cell_id"].split("_")[0]) for cell in cells)
         return next(cell for cell in cells if cell["cell_id"].startswith(f"{first + 5}_"))
 
-    bet_id, late = trader.taken(soon)["bet_id"], trader.lasting_cell()
+    bet_id, late = trader.confirmed(soon), trader.lasting_cell()
     clients = one_client_each(platform)
     server = redis.Redis(unix_socket_path=str(platform.folder / "data/run/valkey.sock"))
     took = []
@@ -202,13 +204,10 @@ def test_override_when_spoken_in_any_of_three_places_then_all_follow_and_no_outc
 
     # What was bet before goes its way, whoever refuses what comes.
     deadline = time.monotonic() + 60
-    while (bet := trader.http.get(f"bets/{bet_id}").json())["status"] not in ("won", "lost"):
+    while (bet := trader.http.get(f"bets/{bet_id}").json())["status"] == "confirmed":
         assert time.monotonic() < deadline, bet
         time.sleep(0.1)
-    column, low, high = map(int, bet["cell_id"].split("_"))
-    path = trader.http.get(f"settlements/{column}").json()
-    touched = path["low_cents"] < high and path["high_cents"] >= low
-    assert (path["state"], bet["status"]) == ("settled", "won" if touched else "lost")
+    assert (bet["status"], bet["payout_micros"]) == trader.due(bet)
 
     platform.manage("breaker", "auto")
     wait_until_all_say(clients, "auto")

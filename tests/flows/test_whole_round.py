@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests import stack
-from tests.outsider import PASSING, USDC, Outsider
+from tests.outsider import PASSING, USDC, Line, Outsider
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -41,39 +41,12 @@ def test_trader_signs_in_bets_wins_or_loses_and_withdraws(trader: Outsider) -> N
     line.until(lambda frame: frame["type"] == "price.tick")
     line.until(lambda frame: frame["type"] == "grid.update")
 
-    def soon(number: int) -> dict[str, Any]:
-        cells = trader.cells()
-        first_column = min(int(cell["cell_id"].split("_")[0]) for cell in cells)
-        return [c for c in cells if int(c["cell_id"].split("_")[0]) == first_column + 5][number]
-
-    bet_ids = []
-    for number in (0, 1, 4):
-        answer = trader.taken(lambda number=number: soon(number))  # type: ignore[misc]
-        assert answer["status"] == "accepted"
-        bet_ids.append(answer["bet_id"])
-    line.send(op="bet", id="mine", **trader.bet(soon(2), min_rate_bps=10_100))
-    over_socket = line.until(lambda f: f["type"] == "bet.accepted" and "id" in f["data"])["data"]
-    assert over_socket["id"] == "mine"
-    bet_ids.append(over_socket["bet_id"])
-
-    balance = trader.balance()
-    for bet_id in bet_ids:
-        confirmed = line.about("bet.confirmed", bet_id)
-        assert confirmed["rate_bps"] >= confirmed["min_rate_bps"]
-        expected = confirmed["stake_micros"] * confirmed["rate_bps"] // 10_000
-        assert confirmed["potential_payout_micros"] == expected
-    for bet_id in bet_ids:
-        resolved = line.about("bet.resolved", bet_id)
-        assert resolved["status"] in ("won", "lost")
-        column, low, high = map(int, resolved["cell_id"].split("_"))
-        path = trader.http.get(f"settlements/{column}").json()
-        touched = path["low_cents"] < high and path["high_cents"] >= low
-        assert resolved["status"] == ("won" if touched else "lost")
-        payout = resolved["potential_payout_micros"] if touched else 0
-        assert resolved["payout_micros"] == payout
-        balance += payout
-        assert trader.http.get(f"bets/{bet_id}").json()["payout_micros"] == payout
-    assert trader.balance() == balance
+    balance, statuses = 100 * USDC, set[str]()
+    while not statuses & {"won", "lost"}:  # on a busy machine a column's recording may have a gap
+        bets = _play(trader, line)
+        balance += sum(bet["payout_micros"] - bet["stake_micros"] for bet in bets)
+        assert trader.balance() == balance
+        statuses |= {bet["status"] for bet in bets}
 
     withdrawal = trader.withdraw(balance)
     assert withdrawal["status"] == "held"
@@ -90,6 +63,34 @@ def test_trader_signs_in_bets_wins_or_loses_and_withdraws(trader: Outsider) -> N
         assert entry["balance_after_micros"] == running
     assert running == trader.balance() == 0
     line.close()
+
+
+def _play(trader: Outsider, line: Line) -> list[dict[str, Any]]:
+    """Four bets, three over HTTP and one over the socket, from their placing to their outcome."""
+
+    def soon(number: int) -> dict[str, Any]:
+        cells = trader.cells()
+        first_column = min(int(cell["cell_id"].split("_")[0]) for cell in cells)
+        return [c for c in cells if int(c["cell_id"].split("_")[0]) == first_column + 5][number]
+
+    placing = [
+        *(lambda number=number: trader.taken(lambda: soon(number)) for number in (0, 1, 4)),
+        lambda: line.taken(lambda: trader.bet(soon(2), min_rate_bps=10_100)),
+    ]
+    bets = []
+    for place in placing:
+        confirmed = line.confirmed(place)  # type: ignore[arg-type]
+        assert confirmed["rate_bps"] >= confirmed["min_rate_bps"]
+        expected = confirmed["stake_micros"] * confirmed["rate_bps"] // 10_000
+        assert confirmed["potential_payout_micros"] == expected
+        bets.append(confirmed)
+
+    resolved = [line.about(bet["bet_id"], "bet.resolved") for bet in bets]
+    for bet in resolved:
+        assert (bet["status"], bet["payout_micros"]) == trader.due(bet)
+        stored = trader.http.get(f"bets/{bet['bet_id']}").json()
+        assert stored["payout_micros"] == bet["payout_micros"]
+    return resolved
 
 
 def test_lost_connection_is_made_whole_by_the_snapshot(trader: Outsider) -> None:
@@ -170,7 +171,7 @@ def test_bets_stop_when_the_price_grows_old_and_come_back_after_thirty_stable_se
     while not placed:
         cells = trader.http.get("grid").json()["cells"]
         placed = bool(cells) and trader.place(trader.bet(cells[-1])).status_code == 202
-        assert trader.now_s() - started_s < 90
+        assert trader.now_s() - started_s < 240
         time.sleep(0.02)
     assert trader.now_s() - started_s >= 28
     platform.clock_rate(2)
