@@ -31,6 +31,7 @@ class Outsider:
         self.account = Account.create()
         self.address = self.account.address.lower()
         self.config: dict[str, Any] = self.http.get("config").json()
+        self._bet_on: set[str] = set()
 
     def now_s(self) -> int:
         text = str(self.http.get("status").json()["server_time"])
@@ -71,11 +72,13 @@ class Outsider:
         """What 5 USDC can be staked on, likeliest first; waits while there is nothing."""
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
-            offered: list[dict[str, Any]] = self.http.get("grid").json()["cells"]
-            if cells := [cell for cell in offered if cell["room_micros"] >= 5 * USDC]:
+            if cells := [cell for cell in self.http.get("grid").json()["cells"] if self._may(cell)]:
                 return sorted(cells, key=lambda cell: int(cell["rate_bps"]))
             time.sleep(0.05)
         raise AssertionError("the grid stays empty")
+
+    def _may(self, cell: dict[str, Any]) -> bool:
+        return cell["room_micros"] >= 5 * USDC and cell["cell_id"] not in self._bet_on
 
     def lasting_cell(self) -> dict[str, Any]:
         """The likeliest of those that do not lock while a bet on them is on its way."""
@@ -119,7 +122,10 @@ class Outsider:
         deadline = time.monotonic() + 60
         while True:
             reply = self.place(body := make())
-            if reply.status_code == 202 or reply.json()["error"] not in PASSING:
+            if reply.status_code == 202:
+                self._bet_on.add(body["cell_id"])
+                return body, reply
+            if reply.json()["error"] not in PASSING:
                 return body, reply
             assert time.monotonic() < deadline, reply.text
             time.sleep(0.1)

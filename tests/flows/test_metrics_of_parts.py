@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final
 
 import httpx
 import pytest
@@ -61,21 +61,14 @@ def test_sockets_when_they_come_and_go_then_counted(
 def test_wallet_when_it_bets_twice_then_it_is_read_once(
     platform: stack.Stack, trader: Outsider
 ) -> None:
-    bet_on: set[str] = set()
-
-    def another() -> dict[str, Any]:
-        cell = next(cell for cell in trader.cells() if cell["cell_id"] not in bet_on)
-        bet_on.add(cell["cell_id"])
-        return cell
-
     before = all_told(platform)
-    trader.taken(another)
+    trader.taken(trader.lasting_cell)
     once = all_told(platform)
     assert grown(before, once, "writer_flush_seconds_count") > 0
     assert grown(before, once, "wallet_facts_reads_total") == 1
     assert grown(before, once, 'wallet_cache_lookups_total{found="no"}') == 1
     # Those that found something are told by the thousand.
-    trader.taken(another)
+    trader.taken(trader.lasting_cell)
     assert grown(once, all_told(platform), "wallet_facts_reads_total") == 0
 
 

@@ -66,7 +66,7 @@ def test_trader_signs_in_bets_wins_or_loses_and_withdraws(trader: Outsider) -> N
 
 
 def _play(trader: Outsider, line: Line) -> list[dict[str, Any]]:
-    """Four bets, three over HTTP and one over the socket, from their placing to their outcome."""
+    """Four bets, the last of them over the socket, from their placing to their outcome."""
 
     def soon(number: int) -> dict[str, Any]:
         cells = trader.cells()
@@ -74,8 +74,8 @@ def _play(trader: Outsider, line: Line) -> list[dict[str, Any]]:
         return [c for c in cells if int(c["cell_id"].split("_")[0]) == first_column + 5][number]
 
     placing = [
-        *(lambda number=number: trader.taken(lambda: soon(number)) for number in (0, 1, 4)),
-        lambda: line.taken(lambda: trader.bet(soon(2), min_rate_bps=10_100)),
+        *(lambda number=number: trader.taken(lambda: soon(number)) for number in (0, 0, 2)),
+        lambda: line.taken(lambda: trader.bet(soon(0), min_rate_bps=10_100)),
     ]
     bets = []
     for place in placing:
