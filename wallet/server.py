@@ -40,9 +40,11 @@ log = logging.getLogger(__name__)
 TURNS: Final = 3
 UNTOLD_ENOUGH: Final = 5
 TELLING_S: Final = 0.05
-# Batches begin so far apart when the last one had so many commands, until so many wait.
-GATHER_S: Final = 0.015
+# When the last batch had so many commands, the next one begins after so many times what that one
+# took, counted from its beginning, after so long at most, and at once when so many wait.
 IN_COMPANY: Final = 16
+SPACING: Final = 1.5
+GATHER_S: Final = 0.015
 ENOUGH: Final = 100
 # How often the writer looks for due work when nothing wakes it.
 IDLE_S: Final = 0.05
@@ -73,7 +75,7 @@ class WriterServer:
         # When the batch began after which nothing that waited has been read yet.
         self._deaf_since = math.inf
         self._last_size = 0
-        self._last_s = 0.0
+        self._next_s = 0.0
         self._due_refused = 0
         self._due_after = 0.0
 
@@ -150,9 +152,10 @@ class WriterServer:
             self._deaf_since = math.inf
 
     async def _gather(self) -> None:
-        """A batch costs some milliseconds however small it is. While so many come that each one
-        has company, a short wait makes fewer and larger ones of them."""
-        wait_s = self._last_s + GATHER_S - time.monotonic()
+        """A batch costs something however small it is: half a millisecond or five, by the machine,
+        its disk and the size of the tables. While so many come that each one has company, a short
+        wait makes fewer and larger ones of them, and leaves the core to others meanwhile."""
+        wait_s = self._next_s - time.monotonic()
         if wait_s > 0 and self._last_size >= IN_COMPANY and self._inbox.depth < ENOUGH:
             await asyncio.sleep(wait_s)
 
@@ -200,10 +203,8 @@ class WriterServer:
         requests = self._inbox.take()
         if not requests:
             return
-        if not requests[0].background:
-            self._last_size = sum(len(request.commands) for request in requests)
-            self._last_s = time.monotonic()
-        patience_s = min(request.until for request in requests) - time.monotonic()
+        began_s = time.monotonic()
+        patience_s = min(request.until for request in requests) - began_s
         outcomes = self._run(
             [command for request in requests for command in request.commands], patience_s
         )
@@ -212,6 +213,10 @@ class WriterServer:
             end = start + len(request.commands)
             request.answer(outcomes[start:end])
             start = end
+        if not requests[0].background:
+            self._last_size = start
+            took_s = time.monotonic() - began_s
+            self._next_s = began_s + min(GATHER_S, SPACING * took_s)
 
     def _run(self, commands: list[Command], patience_s: float) -> list[Outcome]:
         self._deaf_since = time.monotonic()

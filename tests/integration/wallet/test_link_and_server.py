@@ -28,6 +28,8 @@ from wallet.protocol import HEADER, Done, FrameError, encode_frame
 from wallet.server import WriterServer
 from wallet.transfers import KINDS, OpenWallet, RequestDeposit
 
+LONG = 1e9  # times as long as a batch took: the next one waits as long as it may
+
 
 class EchoWriter:
     """Answers each RequestDeposit with its amount; refuses what is zero; remembers batches."""
@@ -373,15 +375,17 @@ async def test_events_are_published_in_order_and_numbered(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("first", "batches"),
+    ("first", "spacing", "batches"),
     [
-        (server_module.IN_COMPANY, 2),  # many at once: what comes next gathers
-        (server_module.IN_COMPANY - 1, 4),  # few: each goes at once
+        (server_module.IN_COMPANY, LONG, 2),  # many at once: what comes next gathers
+        (server_module.IN_COMPANY - 1, LONG, 4),  # few: each goes at once
+        (server_module.IN_COMPANY, 0, 4),  # many, but they took no time: each goes at once
     ],
 )
 async def test_small_batches_gather_while_many_come(
-    path: Path, monkeypatch: pytest.MonkeyPatch, first: int, batches: int
+    path: Path, monkeypatch: pytest.MonkeyPatch, first: int, spacing: float, batches: int
 ) -> None:
+    monkeypatch.setattr(server_module, "SPACING", spacing)
     monkeypatch.setattr(server_module, "GATHER_S", 0.3)
     writer = EchoWriter()
     async with serving(path, writer), linked(path) as made:
@@ -402,6 +406,7 @@ async def test_small_batches_gather_while_many_come(
 
 
 async def test_gathering_ends_when_enough_wait(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "SPACING", LONG)
     monkeypatch.setattr(server_module, "GATHER_S", 3_600)
     async with serving(path), linked(path) as made:
         await connected(made)
