@@ -43,7 +43,7 @@ TELLING_S: Final = 0.05
 # When the last batch had so many commands, the next one begins after so many times what that one
 # took, counted from its beginning, after so long at most, and at once when so many wait.
 IN_COMPANY: Final = 16
-SPACING: Final = 1.5
+SPACING: Final = 2.0
 GATHER_S: Final = 0.015
 ENOUGH: Final = 100
 # How often the writer looks for due work when nothing wakes it.
