@@ -5,7 +5,7 @@ in exact fractions, and against what must hold of any column.
 from fractions import Fraction
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bets.resolution import Vertex, deadline_of, outcome, resolve_column
@@ -33,6 +33,18 @@ def recordings(draw):
         ticks.append(Vertex(seq, at_ms, price, recorded_us, "binance"))
     return ticks
 
+
+def path(*prices):
+    """A tick a second from the column's start on."""
+    times_ms = [START_MS + 1_000 * n for n in range(len(prices))]
+    return [
+        Vertex(seq, at_ms, price, at_ms * 1_000, "binance")
+        for seq, (at_ms, price) in enumerate(zip(times_ms, prices, strict=True))
+    ]
+
+
+# It just reaches two edges, which chance does not find each time.
+BETWEEN_EDGES = path(10_500, 10_000, 10_300, 10_900, 11_000, 10_700)
 
 bands = st.integers(6, 14).map(lambda n: (n * BAND, n * BAND + BAND))
 
@@ -64,6 +76,8 @@ def oracle(ticks, low, high, now_us):
 
 
 @given(recordings(), bands)
+@example(BETWEEN_EDGES, (9_000, 10_000))
+@example(BETWEEN_EDGES, (11_000, 12_000))
 def test_outcome_is_that_of_the_exact_intersection(ticks, band):
     now_us = deadline_of(START) + 1
     decision = resolve_column(START, ticks, now_us)
