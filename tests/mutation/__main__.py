@@ -26,8 +26,15 @@ def main() -> None:
     parser.add_argument("--children", type=int, default=2, help="mutants tried at a time")
     parser.add_argument("--only", nargs="+", metavar="FILE", help="some of the modules")
     asked = parser.parse_args()
+    settings = configparser.ConfigParser()
+    settings.read(HERE / "mutmut.cfg")
+    modules = settings["mutmut"]["only_mutate"].split()
+    if unknown := set(asked.only or ()) - set(modules):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(modules)}")
+    if asked.only:
+        settings["mutmut"]["only_mutate"] = "\n".join(["", *asked.only])
     started = time.monotonic()
-    copy_tree(asked.only)
+    copy_tree(settings)
     found = run_tool(asked.children)
     explained = verdicts.read_explained(HERE / "survivors.toml")
     if asked.only:
@@ -44,7 +51,7 @@ def main() -> None:
     sys.exit(not verdict.passed)
 
 
-def copy_tree(only: list[str] | None) -> None:
+def copy_tree(settings: configparser.ConfigParser) -> None:
     """All files that git knows or would take, as they are now, and what mutmut is to read."""
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout
@@ -53,10 +60,6 @@ def copy_tree(only: list[str] | None) -> None:
         if (ROOT / name).is_file():
             (COPY / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, COPY / name)
-    settings = configparser.ConfigParser()
-    settings.read(HERE / "mutmut.cfg")
-    if only:
-        settings["mutmut"]["only_mutate"] = "\n".join(["", *only])
     with (COPY / "setup.cfg").open("w") as file:
         settings.write(file)
 
