@@ -186,12 +186,13 @@ def test_alerts_when_bets_meet_a_stuck_writer_then_late_refused_and_turned_away(
     platform: stack.Stack, prometheus: Prometheus, trader: Outsider
 ) -> None:
     over = threading.Event()
-    cell = trader.lasting_cell()
 
     def keep_asking() -> None:
         while not over.is_set():
-            trader.place(trader.bet(cell))
-            time.sleep(0.05)
+            # Another one each time: on a cell that has locked all are refused at once. And not too
+            # often: those that are turned away at once must not hide the few that wait.
+            trader.place(trader.bet(trader.lasting_cell()))
+            time.sleep(0.5)
 
     with ThreadPoolExecutor(CROWD) as pool, stopped(platform, "run_writer"):
         asking = [pool.submit(keep_asking) for _ in range(CROWD)]
