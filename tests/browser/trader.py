@@ -185,10 +185,9 @@ class Trader:
         further than is allowed, and before it reaches the page the chart moves on."""
         for _ in range(5):
             known = {bet["nonce"] for bet in self.bets()}
-            before = len(known)
             (tap or self.tap)(self._first_spot())
             with suppress(TimeoutError):
-                self.wait_until("(n) => tapTrading.look().bets.length > n", before, ms=3_000)
+                self.wait_until("(n) => tapTrading.look().bets.length > n", len(known), ms=3_000)
             self.wait_until(
                 "() => tapTrading.look().bets"
                 ".every((bet) => bet.state !== 'pending' && bet.state !== 'unknown')"
