@@ -68,7 +68,8 @@ class Prometheus:
         self._url = url
 
     def asked(self, path: str, **params: str) -> Any:
-        return httpx.get(f"{self._url}/api/v1/{path}", params=params, timeout=10).json()["data"]
+        reply = httpx.get(f"{self._url}/api/v1/{path}", params=params, timeout=10)
+        return reply.raise_for_status().json()["data"]
 
     def firing(self) -> set[str]:
         alerts = self.asked("alerts")["alerts"]
@@ -149,7 +150,7 @@ def until_up(made: Prometheus) -> None:
     while True:
         try:
             found = made.asked("query", query=count)["result"]
-        except httpx.TransportError:
+        except httpx.HTTPError:  # it does not listen yet, or says 503
             found = []
         if found and int(found[0]["value"][1]) >= 2:
             return
