@@ -161,4 +161,5 @@ def test_recorder_when_somebody_holds_the_prices_then_ticks_fail_to_be_recorded(
 
 
 def grown(before: Figures, after: Figures, name: str) -> float:
-    return after[name] - before.get(name, 0.0)
+    """A figure with a label is not there until it has first been counted, as just after a start."""
+    return after.get(name, 0.0) - before.get(name, 0.0)
