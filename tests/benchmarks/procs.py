@@ -24,6 +24,7 @@ _NAMES: Final = {
     "runplatform": "supervisor",
 }
 _EVERY_S: Final = 1.0
+_FILLING: Final = 0.25
 
 
 @dataclass(slots=True)
@@ -38,8 +39,9 @@ class Use:
     descriptors: int = 0
 
     def slope_mib_per_h(self) -> tuple[float, float]:
-        """Least squares of memory over time, and the half width of its 95 % interval."""
-        values = self.rss_mib
+        """Least squares of memory over time, once caches have had time to fill, and the half
+        width of its 95 % interval."""
+        values = self.rss_mib[int(len(self.rss_mib) * _FILLING) :]
         count = len(values)
         if count < 3:
             return 0.0, float("inf")

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -79,8 +80,14 @@ def as_json(scale: Scale, figures: Sequence[Figure]) -> str:
     )
 
 
+WATCHED_S: Final = 5.0
+MOMENT_S: Final = 0.01
+
+
+@cache
 def machine() -> dict[str, Any]:
-    """The processor, the cores this run may use, memory, kernel and Python."""
+    """The processor, the cores this run may use, how steady they are before it, memory, kernel and
+    Python."""
     import os
 
     lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -88,10 +95,25 @@ def machine() -> dict[str, Any]:
     return {
         "processor": models[0] if models else platform.machine(),
         "cores": len(os.sched_getaffinity(0)),
+        "slowest_hundredth": round(_slowest_hundredth(), 2),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "kernel": platform.release(),
         "python": platform.python_version(),
     }
+
+
+def _slowest_hundredth() -> float:
+    """How fast a core is in the slowest hundredth of its time, against its median. A core of a
+    virtual machine whose host slows it down for moments makes every p99 the host's: 1 is steady."""
+    turns = []
+    over = time.monotonic() + WATCHED_S
+    while (began := time.monotonic()) < over:
+        count = 0
+        while time.monotonic() - began < MOMENT_S:
+            count += 1
+        turns.append(count)
+    turns.sort()
+    return turns[len(turns) // 100] / turns[len(turns) // 2]
 
 
 def _commit() -> str:

@@ -36,7 +36,6 @@ log = logging.getLogger(__name__)
 
 # Whoever starts late, or finds Redis emptied, knows exposure and balances again within this time.
 REPEAT_S = 1.0
-CACHE_KIB = 512 * 1024  # at most: it fills as the history grows
 
 
 class Command(BaseCommand):
@@ -97,12 +96,10 @@ async def _run() -> None:
 
 
 def tune_connection() -> None:
-    """The writer retries by itself, and counts; and it is the one whose pages lie all over the
-    indexes, so that the history they have to be found in should be in its memory."""
+    """The writer retries by itself, and counts."""
     if connection.vendor == "sqlite":
         with connection.cursor() as cursor:
             cursor.execute("PRAGMA busy_timeout=100")
-            cursor.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
 
 
 def _server(store: "redis.asyncio.Redis") -> WriterServer:

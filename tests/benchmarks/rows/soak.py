@@ -7,8 +7,6 @@ from tests.benchmarks.report import Figure, Scale
 
 RATE: Final = {Scale.CI: 200, Scale.NORMAL: 1_000, Scale.LONG: 1_000}
 SECONDS: Final = {Scale.CI: 5, Scale.NORMAL: 25, Scale.LONG: 1_800}
-# Caches fill for a while: the slope counts from here.
-WARM_SHARE: Final = 0.25
 WATCHED: Final = ("web", "writer", "pricefeed", "worker", "valkey")
 
 
@@ -27,7 +25,6 @@ def run(scale: Scale) -> list[Figure]:
 
 
 def _growth(name: str, part: str, before: procs.Use, after: procs.Use) -> list[Figure]:
-    after.rss_mib = after.rss_mib[int(len(after.rss_mib) * WARM_SHARE) :]
     slope, spread = after.slope_mib_per_h()
     return [
         Figure("soak", f"{name}: {part} grows", slope, "MiB/h", detail={"+/-": round(spread, 1)}),
